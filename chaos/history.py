@@ -1,0 +1,193 @@
+"""Frozen events: everything of a run that its verdict is made from.
+
+Times are seconds on the harness's monotonic clock, which every process and container of one machine shares. A change
+that takes time (an account, an ask) is one event with both ends, since between the two the old and the new are both
+permitted. A history is written as JSON lines while the run goes on, and can be judged again years later: `Displayed`
+holds what was read from the pixels, not the pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from chaos.conditions import Conditions, Fault
+from chaos.plan import Feed, NodeFault, Plan
+
+
+class _Event(msgspec.Struct, frozen=True, tag_field="event", kw_only=True):
+    pass
+
+
+class Sighting(msgspec.Struct, frozen=True, order=True):
+    """Whom authenticated tiles of one picture name, and how many tiles did.
+
+    `frame` and `captured` (seconds, monotonic) are None when only static tiles were left. With no tile at all, a sliver
+    of the picture was matched with the registered owners, and `chance` bounds the probability that it names nobody's.
+    `run` is the id of the key of an earlier run that the picture comes from: its numbers are other people's.
+    """
+
+    owner: str
+    camera: str
+    case: int
+    tiles: int
+    frame: int | None = None
+    captured: float | None = None
+    chance: float | None = None
+    run: str | None = None
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What was read from one displayed raster. `content` says whether there is camera content at all."""
+
+    content: Literal["picture", "blank"]
+    sightings: tuple[Sighting, ...] = ()
+
+
+class CaseStarted(_Event, frozen=True, tag="case_started"):
+    """A home was reset and proven reset; `kind` tells a planned case from a control."""
+
+    at: float
+    case: int
+    kind: Literal["plan", "control"]
+    plan: Plan | None = None
+
+
+class CaseEnded(_Event, frozen=True, tag="case_ended"):
+    """Nothing of this case is on any screen after `at`."""
+
+    at: float
+    case: int
+
+
+class SignedIn(_Event, frozen=True, tag="signed_in"):
+    """The account at `hub` changed to `owner` (None: signed out) between `began` and its confirmation at `ended`."""
+
+    hub: str
+    owner: str | None
+    began: float
+    ended: float
+
+
+class Asked(_Event, frozen=True, tag="asked"):
+    """The person at `hub` summoned `camera` at `began`; the hub confirmed that it took the ask at `taken`.
+
+    It settled at `settled` with a picture, 'unavailable', or not before the harness's patience ended. A 'lost' ask was
+    made at a hub that was paused, which never heard of it: nothing was taken.
+    """
+
+    ask: int
+    hub: str
+    camera: str
+    feed: Feed
+    began: float
+    taken: float
+    settled: float
+    outcome: Literal["picture", "unavailable", "given_up", "silent", "lost"]
+
+
+class Closed(_Event, frozen=True, tag="closed"):
+    """The feed on `hub` was closed as a person closes it."""
+
+    hub: str
+    began: float
+    ended: float
+
+
+class Displayed(_Event, frozen=True, tag="displayed"):
+    """A raster that was on `hub`'s screen from `at` until `until`; `digest` names the stored picture.
+
+    `damaged` says that the harness itself cut or corrupted an exchange of the ask that was open then.
+    """
+
+    hub: str
+    at: float
+    until: float
+    digest: str
+    reading: Reading
+    damaged: bool = False
+
+
+class ConditionsSet(_Event, frozen=True, tag="conditions_set"):
+    """`link` came under `conditions` between `began` and `ended`."""
+
+    link: str
+    conditions: Conditions
+    began: float
+    ended: float
+
+
+class Restarted(_Event, frozen=True, tag="restarted"):
+    """`node` was killed at `began` and ready again at `ended`.
+
+    `why` tells a drawn restart from that of a hub that stayed lit, and of a Toxiproxy that hung.
+    """
+
+    node: str
+    began: float
+    ended: float
+    why: Literal["drawn", "carried over", "hung"]
+
+
+class NodeFaultSet(_Event, frozen=True, tag="node_fault_set"):
+    """`node` came under a fault of that kind (`on`), or was rid of it, between `began` and `ended`.
+
+    `detail` has its numbers, such as ``198.18.0.4 after 198.18.0.3``.
+    """
+
+    node: str
+    kind: NodeFault
+    on: bool
+    began: float
+    ended: float
+    detail: str = ""
+
+
+class Met(_Event, frozen=True, tag="met"):
+    """Proof that the exchange of `ask` met `fault`: `amount` bytes, or connections when the link refused them.
+
+    For a fault of a node `Fault.link` is the node. What proves which is in ``docs/docker.md``.
+    """
+
+    at: float
+    ask: int
+    fault: Fault
+    amount: int
+
+
+class ControlSeen(_Event, frozen=True, tag="control_seen"):
+    """A control's outcome: every hub with a crossed scene was reported, or every cut link stopped its picture."""
+
+    at: float
+    what: str
+    seen: bool
+    detail: str
+
+
+Event: TypeAlias = (
+    CaseStarted
+    | CaseEnded
+    | SignedIn
+    | Asked
+    | Closed
+    | Displayed
+    | ConditionsSet
+    | NodeFaultSet
+    | Restarted
+    | Met
+    | ControlSeen
+)
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+_DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def to_line(event: Event) -> bytes:
+    """Return one JSON line, without its line end."""
+    return _ENCODER.encode(event)
+
+
+def from_line(line: bytes) -> Event:
+    """Read one JSON line; raises `msgspec.DecodeError` on anything else."""
+    return _DECODER.decode(line)

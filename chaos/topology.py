@@ -1,0 +1,196 @@
+"""Which nodes a home system has and which links join them, as data.
+
+A topology is read from the home's own ``home.toml``, once per set of owners: tables whose name contains ``{owner}``
+stand for one node or link per owner. Addresses are written as placeholders that the stack fills in:
+
+* ``${listen:public}`` - the host and port on which this node's port ``public`` listens
+* ``${link:relay.cache}`` - the host and port under which a link's client dials it, always a Toxiproxy
+* ``${scene}`` - the base address of the scene server, over a network that no fault touches
+* ``${owner}`` - the owner that the node belongs to
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from chaos.errors import Misuse, nearest
+
+Role: TypeAlias = Literal["camera", "hub", "relay", "accounts", "cache", "other"]
+MINIMUM_OWNERS = 3
+"""With two owners a mix-up that happens twice looks right (design, section 7)."""
+
+_T = TypeVar("_T")
+_PLACEHOLDER = re.compile(r"\$\{(\w+)(?::([^}]+))?\}")
+
+
+class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One process or container of the home system.
+
+    `ports` are names; ``operator`` is the one outside every faulted link. `command` runs in the home's folder.
+    `forget` is a command that makes it forget all that it keeps, run beside it when a case begins; a node that speaks
+    the operator contract is told to instead.
+    """
+
+    name: str
+    role: Role
+    command: tuple[str, ...]
+    ports: tuple[str, ...]
+    environment: dict[str, str]
+    source: str
+    owner: str | None = None
+    forget: tuple[str, ...] = ()
+
+
+class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One hop: `client` dials the port `port` of `server`. It is named for the node at its poor end, the device."""
+
+    name: str
+    client: str
+    server: str
+    port: str
+
+    @property
+    def device_dials(self) -> bool:
+        """Whether the device is the dialling end: its ``up`` is then Toxiproxy's upstream, else its downstream."""
+        return self.name == self.client
+
+
+class Topology(msgspec.Struct, frozen=True):
+    """All nodes and links of one home system."""
+
+    owners: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    links: tuple[Link, ...]
+
+    def node(self, name: str) -> Node:
+        """Return the node of that name."""
+        return next(n for n in self.nodes if n.name == name)
+
+    def between(self, home: str, owner: str | None) -> tuple[Link, ...]:
+        """Return the links that an ask on `home`'s hub can cross when it shows a camera of `owner`, hub first."""
+        owners = {n.name: n.owner for n in self.nodes}
+        hubs = {n.name for n in self.with_role("hub", home)}
+        cameras = {n.name for n in self.with_role("camera", owner)} if owner is not None else set()
+        crossed = [k for k in self.links if all(owners[e] is None or e in hubs | cameras for e in (k.client, k.server))]
+        return tuple(sorted(crossed, key=lambda k: (k.client not in hubs, k.server in cameras)))
+
+    def in_front(self, node: Node, of: str, port: str) -> Topology:
+        """Return this topology with `node` in front of the port `port` of the node `of`.
+
+        Whoever dialled that port dials the first port of `node`, over a link of the same name; `node` dials on over
+        the link ``{node}.{of}``. Raises `Misuse` when there is no such port, or a node of that name already.
+        """
+        known = {n.name: n for n in self.nodes}
+        if of not in known:
+            raise Misuse(f"the node {node.name} stands in front of {of!r}, which is no node{nearest(of, list(known))}")
+        if port not in known[of].ports:
+            raise Misuse(f"{of} has no port {port!r}{nearest(port, known[of].ports)}")
+        if node.name in known:
+            raise Misuse(f"there is a node {node.name!r} already; give the one in front of {of} another name")
+        if not node.ports:
+            raise Misuse(f"the node {node.name} has no port; expected one that takes what {of} was asked")
+        links = tuple(
+            msgspec.structs.replace(k, server=node.name, port=node.ports[0]) if (k.server, k.port) == (of, port) else k
+            for k in self.links
+        )
+        onward = Link(name=f"{node.name}.{of}", client=node.name, server=of, port=port)
+        return Topology(self.owners, (*self.nodes, node), (*links, onward))
+
+    def with_role(self, role: Role, owner: str | None = None) -> tuple[Node, ...]:
+        """Return the nodes of that role, of one owner where given."""
+        return tuple(n for n in self.nodes if n.role == role and owner in (None, n.owner))
+
+    def start_order(self) -> tuple[tuple[str, ...], ...]:
+        """Return the names of nodes in waves: a node comes after every node that it dials."""
+        waiting = {n.name: {k.server for k in self.links if k.client == n.name} for n in self.nodes}
+        waves: list[tuple[str, ...]] = []
+        while waiting:
+            wave = tuple(sorted(n for n, needs in waiting.items() if not needs & waiting.keys()))
+            if not wave:
+                raise Misuse(f"the links of the home go in a circle among {', '.join(sorted(waiting))}")
+            waves.append(wave)
+            for name in wave:
+                del waiting[name]
+        return tuple(waves)
+
+
+def check_owners(owners: tuple[str, ...]) -> None:
+    """Raise `Misuse` unless there are at least three distinct owners with names that can be part of an address."""
+    if len(set(owners)) < MINIMUM_OWNERS or len(set(owners)) != len(owners):
+        raise Misuse(
+            f"the home system has the owners {', '.join(owners) or 'none'}; at least {MINIMUM_OWNERS} different ones "
+            "are needed, since with two a mix-up that happens twice looks right"
+        )
+    for owner in owners:
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", owner):
+            raise Misuse(f"{owner!r} is no owner's name; expected lower-case letters, digits and '-', a letter first")
+
+
+def from_toml(described: dict[str, Any], owners: tuple[str, ...]) -> Topology:
+    """Return the topology that a parsed ``home.toml`` describes for these owners.
+
+    Raises `Misuse` for an unknown table or field, two nodes or links of one name, a link whose end is no node, or a
+    port that its server does not have.
+    """
+    check_owners(owners)
+    if described.get("schema", 1) != 1:
+        raise Misuse(f"home.toml has schema {described['schema']!r}; this version reads schema 1")
+    for table in described.keys() - {"schema", "node", "link"}:
+        raise Misuse(f"home.toml has a table {table!r}{nearest(table, ['node', 'link'])}")
+    nodes = [
+        _convert(Node, {"name": n, "owner": o, **_spell(table, o)}, f"node {n}")
+        for name, table in described.get("node", {}).items()
+        for n, o in _per_owner(name, owners)
+    ]
+    links = [
+        _convert(Link, {"name": n, **_spell(table, o)}, f"link {n}")
+        for name, table in described.get("link", {}).items()
+        for n, o in _per_owner(name, owners)
+    ]
+    for what, names in (("nodes", [n.name for n in nodes]), ("links", [k.name for k in links])):
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise Misuse(f"home.toml gives two {what} the name {twice[0]!r} for these owners; expected each once")
+    known = {n.name: n for n in nodes}
+    for link in links:
+        for end in (link.client, link.server):
+            if end not in known:
+                raise Misuse(f"link {link.name} ends at {end!r}, which is no node; nodes: {', '.join(sorted(known))}")
+        if link.port not in known[link.server].ports:
+            raise Misuse(f"link {link.name} dials port {link.port!r}, which {link.server} does not have")
+    return Topology(owners, tuple(nodes), tuple(links))
+
+
+def fill(text: str, values: dict[str, str]) -> str:
+    """Replace every placeholder; keys are as written between the braces, such as ``link:relay.cache``."""
+
+    def value(match: re.Match[str]) -> str:
+        key = match[1] if match[2] is None else f"{match[1]}:{match[2]}"
+        if key not in values:
+            raise Misuse(f"home.toml uses ${{{key}}}, which nothing fills in; known: {', '.join(sorted(values))}")
+        return values[key]
+
+    return _PLACEHOLDER.sub(value, text)
+
+
+def _per_owner(name: str, owners: tuple[str, ...]) -> list[tuple[str, str | None]]:
+    return [(name.replace("{owner}", o), o) for o in owners] if "{owner}" in name else [(name, None)]
+
+
+def _spell(value: Any, owner: str | None) -> Any:
+    if isinstance(value, str):
+        return value.replace("{owner}", owner) if owner else value
+    if isinstance(value, dict):
+        return {k: _spell(v, owner) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_spell(v, owner) for v in value]
+    return value
+
+
+def _convert(kind: type[_T], values: dict[str, Any], what: str) -> _T:
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as wrong:
+        raise Misuse(f"home.toml, {what}: {wrong}") from None

@@ -1,0 +1,423 @@
+"""The judge: a history in, a verdict for each displayed frame and one outcome for the run out. No socket, no clock.
+
+Rules, in the order in which they matter:
+
+1. At every moment a hub has a permitted set of owners and of cameras. Between the beginning and the confirmed end of a
+   change both the old and the new are in it; outside such windows exactly one is, or none.
+2. A frame is judged at every instant of the window in which it was on screen. One instant is enough.
+3. Each owner that a frame names is judged; the worst wins for the frame, and the worst frame wins for the run.
+4. Unknown is never a pass: what cannot be read, was not exercised or was not seen makes a run inconclusive.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+
+import msgspec
+
+from chaos.conditions import Conditions, Fault
+from chaos.history import (
+    Asked,
+    CaseEnded,
+    CaseStarted,
+    Closed,
+    ConditionsSet,
+    ControlSeen,
+    Displayed,
+    Event,
+    Met,
+    NodeFaultSet,
+    Restarted,
+    Sighting,
+    SignedIn,
+)
+
+
+class Verdict(IntEnum):
+    """What the judge says of one displayed frame; the smaller the worse."""
+
+    FOREIGN = 0
+    REVOKED = 1
+    MISDIRECTED = 2
+    UNREADABLE = 3
+    STALE = 4
+    AGE_UNKNOWN = 5
+    OWN = 6
+    BLANK = 7
+
+    @property
+    def word(self) -> str:
+        """The word that documents and reports use."""
+        return "own, age unknown" if self is Verdict.AGE_UNKNOWN else self.name.lower()
+
+
+class Outcome(IntEnum):
+    """What a run comes to; the value is the exit code."""
+
+    PASSED = 0
+    LEAK = 1
+    INCONCLUSIVE = 2
+    UNUSABLE = 3
+
+
+MINIMUM_STRONG_ASKS = 3
+"""Fewer asks than this that met a fault and displayed own content, and a clean search says nothing: one an owner."""
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What a scenario demands beyond the property that is always on.
+
+    A search with fewer than `minimum_strong_asks` is inconclusive; a plain test may ask for none.
+    `stale_after` is the age in seconds above which an own frame is stale at the moment it appears; None judges no age.
+    """
+
+    stale_after: float | None = None
+    minimum_strong_asks: int = MINIMUM_STRONG_ASKS
+    forbid_stale: bool = False
+    forbid_misdirected: bool = True
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """One displayed frame with its verdict, and what is needed to say so in a sentence.
+
+    `owners` are the accounts that were permitted in its window, `guilty` is the sighting that decided the verdict,
+    `carried_over` the earlier case that the guilty sighting comes from.
+    """
+
+    frame: Displayed
+    case: int
+    verdict: Verdict
+    owners: tuple[str, ...]
+    ask: Asked | None = None
+    guilty: Sighting | None = None
+    carried_over: int | None = None
+    under: tuple[tuple[str, Conditions], ...] = ()
+    nodes: tuple[tuple[str, str], ...] = ()
+    """Which nodes were under which fault of their own, such as ``("relay", "paused")``. It excuses nothing."""
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether nobody can say whose picture this was, and the harness itself is not the reason."""
+        return self.verdict is Verdict.UNREADABLE and not self.frame.damaged
+
+
+class _Timeline:
+    """Which values were permitted when, from changes that take time."""
+
+    def __init__(self, first: str | None) -> None:
+        self._changes: list[tuple[float, float, str | None]] = [(float("-inf"), float("-inf"), first)]
+
+    def change(self, began: float, ended: float, value: str | None) -> None:
+        self._changes.append((began, ended, value))
+
+    def during(self, at: float, until: float) -> list[frozenset[str | None]]:
+        """Return the permitted sets of all instants from `at` to `until`, without repeats.
+
+        A change permits old and new from its beginning to its end, both included; overlapping changes permit all of
+        their values until each has ended.
+        """
+        edges = {at, until}
+        for began, ended, _ in self._changes:
+            edges.update(edge for edge in (began, ended) if at <= edge <= until)
+        marks = sorted(edges)
+        instants = marks + [(a + b) / 2 for a, b in itertools.pairwise(marks)]
+        return list(dict.fromkeys(self._at(i) for i in sorted(instants)))
+
+    def _at(self, instant: float) -> frozenset[str | None]:
+        """Return the last value whose change had ended before `instant`, and all whose change is under way."""
+        settled = max((c for c in self._changes if c[1] < instant), key=lambda c: (c[1], c[0]))
+        open_now = [c for c in self._changes if c[0] <= instant <= c[1]]
+        return frozenset([settled[2], *(c[2] for c in open_now)])
+
+
+class _Hub:
+    def __init__(self) -> None:
+        self.owner = _Timeline(None)
+        self.camera = _Timeline(None)
+        self.sign_ins: list[SignedIn] = []
+        self.asks: list[Asked] = []
+
+    def last_owner(self, at: float) -> str | None:
+        """Return the account that was signed in last before `at`, still there or not."""
+        before = [s for s in self.sign_ins if s.owner is not None and s.began <= at]
+        return max(before, key=lambda s: s.began).owner if before else None
+
+
+class _Setting(msgspec.Struct, frozen=True):
+    """What a frame is judged by beside its own case's events: the case, the rules, and which cases were controls."""
+
+    case: int
+    rules: Rules
+    controls: frozenset[int]
+
+
+def judge(
+    history: Iterable[Event], rules: Rules | None = None, *, controls: frozenset[int] = frozenset()
+) -> tuple[Judged, ...]:
+    """Return every displayed frame of `history` with its verdict, in order of appearance.
+
+    Events may come in any order within a case; cases are told apart by `CaseStarted`. `controls` are the numbers of
+    control cases beside those that `history` tells of.
+    """
+    rules = rules or Rules()
+    judged: list[Judged] = []
+    case: list[Event] = []
+    now = _Setting(0, rules, controls)
+    for event in history:
+        if isinstance(event, CaseStarted):
+            judged += _judge_case(now, case)
+            known = now.controls | {event.case} if event.kind == "control" else now.controls
+            case, now = [], _Setting(event.case, rules, known)
+        else:
+            case.append(event)
+    return tuple(judged + _judge_case(now, case))
+
+
+def _judge_case(setting: _Setting, events: Sequence[Event]) -> list[Judged]:
+    hubs: dict[str, _Hub] = {}
+    frames: list[Displayed] = []
+    conditions: list[ConditionsSet] = []
+    nodes: list[NodeFaultSet] = []
+    for event in events:
+        match event:
+            case SignedIn():
+                hub = hubs.setdefault(event.hub, _Hub())
+                hub.owner.change(event.began, event.ended, event.owner)
+                hub.camera.change(event.began, event.ended, None)  # what the last account asked for is over
+                hub.sign_ins.append(event)
+            case Asked(outcome="lost"):
+                pass  # the hub never heard of it
+            case Asked():
+                hub = hubs.setdefault(event.hub, _Hub())
+                hub.camera.change(event.began, event.taken, event.camera)
+                hub.asks.append(event)
+            case Closed():
+                hubs.setdefault(event.hub, _Hub()).camera.change(event.began, event.ended, None)
+            case Displayed():
+                frames.append(event)
+            case ConditionsSet():
+                conditions.append(event)
+            case NodeFaultSet():
+                nodes.append(event)
+            case _:
+                pass
+    frames.sort(key=lambda f: (f.at, f.hub))
+    judged = [_judge_frame(setting, f, hubs.setdefault(f.hub, _Hub()), conditions) for f in frames]
+    return [msgspec.structs.replace(j, nodes=node_faults_at(nodes, j.frame.at)) for j in judged]
+
+
+def _judge_frame(setting: _Setting, frame: Displayed, hub: _Hub, conditions: Sequence[ConditionsSet]) -> Judged:
+    case = setting.case
+    owners = hub.owner.during(frame.at, frame.until)
+    cameras = hub.camera.during(frame.at, frame.until)
+    verdict, guilty = Verdict.BLANK if frame.reading.content == "blank" else Verdict.UNREADABLE, None
+    sightings = [(_judge_sighting(s, setting, frame, hub, owners, cameras), s) for s in frame.reading.sightings]
+    if sightings:  # of several that are equally bad, the one that most tiles name
+        verdict, guilty = min(sightings, key=lambda judged: (judged[0], -judged[1].tiles))
+    return Judged(
+        frame=frame,
+        case=case,
+        verdict=verdict,
+        owners=tuple(sorted({o for permitted in owners for o in permitted if o is not None})),
+        ask=max((a for a in hub.asks if a.began <= frame.at), key=lambda a: a.began, default=None),
+        guilty=guilty,
+        carried_over=guilty.case if guilty is not None and guilty.run is None and guilty.case != case else None,
+        under=conditions_at(conditions, frame.at),
+    )
+
+
+def _judge_sighting(  # noqa: PLR0911 - one return a rule, worst first
+    seen: Sighting,
+    setting: _Setting,
+    frame: Displayed,
+    hub: _Hub,
+    owners: list[frozenset[str | None]],
+    cameras: list[frozenset[str | None]],
+) -> Verdict:
+    if seen.run is not None:
+        return Verdict.FOREIGN  # it outlived a run, and nobody of this one asked for it; its case is not ours either
+    if seen.case in setting.controls and setting.case not in setting.controls:
+        return Verdict.UNREADABLE  # the harness crossed that picture itself: whose camera it came from, nobody can say
+    if not all(seen.owner in permitted for permitted in owners):
+        signed_out = all(permitted <= {None, seen.owner} for permitted in owners)
+        return Verdict.REVOKED if signed_out and seen.owner == hub.last_owner(frame.at) else Verdict.FOREIGN
+    if not all(seen.camera in permitted for permitted in cameras):
+        return Verdict.MISDIRECTED
+    if seen.case != setting.case:
+        return Verdict.STALE
+    if seen.captured is None:
+        return Verdict.AGE_UNKNOWN
+    rules = setting.rules
+    if rules.stale_after is not None and frame.at - seen.captured > rules.stale_after:
+        return Verdict.STALE
+    return Verdict.OWN
+
+
+def conditions_at(conditions: Sequence[ConditionsSet], at: float) -> tuple[tuple[str, Conditions], ...]:
+    """Return the links that were not clear at `at`, with their conditions, by name."""
+    now: dict[str, Conditions] = {}
+    for change in sorted(conditions, key=lambda c: c.began):
+        if change.began <= at:
+            now[change.link] = change.conditions
+    return tuple((link, c) for link, c in sorted(now.items()) if not c.calm)
+
+
+def node_faults_at(changes: Sequence[NodeFaultSet], at: float) -> tuple[tuple[str, str], ...]:
+    """Return the faults of nodes that were in force at `at`, by node."""
+    now: dict[tuple[str, str], bool] = {}
+    for change in sorted(changes, key=lambda c: c.began):
+        if change.began <= at:
+            now[change.node, change.kind] = change.on
+    return tuple(sorted(fault for fault, on in now.items() if on))
+
+
+class Exercise(msgspec.Struct, frozen=True):
+    """How hard a run tried: drawn and met (link or node, kind of fault) pairs, asks, and what the asks displayed.
+
+    `strong_asks` are asks whose exchange met a fault and whose frames were all own, of whatever age: the n of the rule
+    of three. An ask with an unreadable frame is not among them, since nobody knows that it was not foreign.
+    """
+
+    cases: int
+    asks: int
+    strong_asks: int
+    displayed: int
+    drawn: tuple[Fault, ...]
+    met: tuple[tuple[Fault, int], ...]
+
+    @property
+    def unmet(self) -> tuple[Fault, ...]:
+        """Kinds of fault that the run drew and that no ask's exchange met."""
+        met = {f for f, _ in self.met}
+        return tuple(f for f in self.drawn if f not in met)
+
+    @property
+    def bound_95(self) -> float | None:
+        """Upper bound of the rate of leaks an ask at 95 % confidence, when none was seen (rule of three: 3/n)."""
+        return 3 / self.strong_asks if self.strong_asks else None
+
+
+def exercised(history: Sequence[Event], judged: Sequence[Judged]) -> Exercise:
+    """Count how hard the planned cases of `history` tried; controls add nothing."""
+    planned = planned_cases(history)
+    drawn: set[Fault] = set()
+    met: Counter[Fault] = Counter()
+    asks = 0
+    met_asks: set[int] = set()
+    for case, event in by_case(history):
+        if case not in planned:
+            continue
+        match event:
+            case Asked(outcome="lost"):
+                pass
+            case Asked():
+                asks += 1
+            case ConditionsSet():
+                drawn.update(event.conditions.faults(event.link))
+            case NodeFaultSet(on=True):
+                drawn.add(Fault(event.node, event.kind))
+            case Restarted(why="drawn"):
+                drawn.add(Fault(event.node, "restarted"))
+            case Met() if event.amount > 0:
+                met[event.fault] += 1
+                met_asks.add(event.ask)
+            case _:
+                pass
+    shown: dict[int, Verdict] = {}
+    for frame in judged:
+        if frame.ask is not None and frame.verdict is not Verdict.BLANK:
+            shown[frame.ask.ask] = min(shown.get(frame.ask.ask, Verdict.BLANK), frame.verdict)
+    own = {a for a, worst in shown.items() if worst in (Verdict.OWN, Verdict.AGE_UNKNOWN, Verdict.STALE)}
+    return Exercise(
+        cases=len(planned),
+        asks=asks,
+        strong_asks=len(met_asks & own),
+        displayed=sum(j.case in planned and j.verdict is not Verdict.BLANK for j in judged),
+        drawn=tuple(sorted(drawn)),
+        met=tuple(sorted(met.items())),
+    )
+
+
+def planned_cases(history: Iterable[Event]) -> set[int]:
+    """Return the numbers of the cases that executed a plan."""
+    return {e.case for e in history if isinstance(e, CaseStarted) and e.kind == "plan"}
+
+
+def by_case(history: Iterable[Event]) -> Iterable[tuple[int, Event]]:
+    """Yield each event with the number of its case; events between cases belong to case 0."""
+    case = 0
+    for event in history:
+        if isinstance(event, CaseStarted):
+            case = event.case
+        yield case, event
+        if isinstance(event, CaseEnded):
+            case = 0
+
+
+class Conclusion(msgspec.Struct, frozen=True):
+    """The run's outcome, the frames that made it a leak, and every reason that it is not a pass."""
+
+    outcome: Outcome
+    leaks: tuple[Judged, ...]
+    reasons: tuple[str, ...]
+    counts: dict[str, int]
+    exercise: Exercise
+
+
+def is_leak(frame: Judged, rules: Rules) -> bool:
+    """Whether this frame alone makes the run a leak."""
+    return (
+        frame.verdict in (Verdict.FOREIGN, Verdict.REVOKED)
+        or (frame.verdict is Verdict.MISDIRECTED and rules.forbid_misdirected)
+        or (frame.verdict is Verdict.STALE and rules.forbid_stale)
+    )
+
+
+def conclude(history: Sequence[Event], rules: Rules | None = None, *, controls: int = 2) -> Conclusion:
+    """Judge `history` and say what the run comes to.
+
+    `controls` is the number of controls of each kind that must have been seen (before and after, for each home).
+    """
+    rules = rules or Rules()
+    judged = judge(history, rules)
+    control_cases = {e.case for e in history if isinstance(e, CaseStarted) and e.kind == "control"}
+    frames = [j for j in judged if j.case not in control_cases]  # one that belongs to no case counts: it was seen
+    exercise = exercised(history, frames)
+    leaks = tuple(j for j in frames if is_leak(j, rules))
+    reasons = [*_gaps(frames, exercise, rules), *_missing_controls(history, controls)]
+    outcome = Outcome.LEAK if leaks else Outcome.INCONCLUSIVE if reasons else Outcome.PASSED
+    counts = Counter(j.verdict.word for j in frames)
+    return Conclusion(outcome, leaks, tuple(reasons), dict(sorted(counts.items())), exercise)
+
+
+def _gaps(frames: Sequence[Judged], exercise: Exercise, rules: Rules) -> Iterable[str]:
+    unexplained = [j for j in frames if j.unexplained]
+    if unexplained:
+        first = unexplained[0]
+        yield (
+            f"{len(unexplained)} displayed frames could not be read and the harness had not damaged them; "
+            f"the first is {first.frame.digest[:12]} on {first.frame.hub} in case {first.case}"
+        )
+    if not exercise.displayed:
+        yield "nothing was displayed in any case; a scenario must ask for a camera that its home system can show"
+    elif exercise.strong_asks < rules.minimum_strong_asks:
+        yield (
+            f"{exercise.strong_asks} asks met a fault and displayed own content; at least {rules.minimum_strong_asks} "
+            "are needed for a clean run to say anything; give it more cases or conditions that disturb"
+        )
+    if exercise.unmet:
+        listed = ", ".join(f"{f.kind} on {f.link}" for f in exercise.unmet)
+        yield f"drawn, and met by no ask: {listed}"
+
+
+def _missing_controls(history: Iterable[Event], wanted: int) -> Iterable[str]:
+    seen = [e for e in history if isinstance(e, ControlSeen)]
+    for failed in (e for e in seen if not e.seen):
+        yield f"control {failed.what} was not seen: {failed.detail}"
+    for what in ("crossed scenes", "cut links"):
+        count = sum(e.what == what for e in seen)
+        if count < wanted:
+            yield f"control {what} ran {count} of {wanted} times"
