@@ -1,0 +1,43 @@
+"""What a hub shows, as displayed frames: one small protocol, one module for each kind of screen."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from chaos.identity import Box
+
+
+class Raster(msgspec.Struct, frozen=True):
+    """A picture as it stood on a screen: `rgb` is RGB24, row after row, `digest` names it in evidence."""
+
+    digest: str
+    width: int
+    height: int
+    rgb: bytes
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A raster that was on the screen from `at` to `until` (seconds, monotonic; None: it still is)."""
+
+    at: float
+    until: float | None
+    digest: str
+
+
+class Display(Protocol):
+    """One hub's screen."""
+
+    hub: str
+    box: Box
+    """Where on the screen this display puts a camera's picture, in pixels."""
+
+    def collect(self) -> list[Shown]:
+        """Return everything shown since the last call, the raster that is on screen now included."""
+
+    def raster(self, digest: str) -> Raster:
+        """Return the raster of that name; it can be had until `forget`."""
+
+    def forget(self) -> None:
+        """Let go of every raster that is no longer on the screen."""

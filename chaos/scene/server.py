@@ -1,0 +1,242 @@
+"""Serves each camera's lens what it films now."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+import msgspec
+from aiohttp import web
+
+from chaos.errors import Misuse, Surroundings
+from chaos.identity import Badge, Key, Register
+from chaos.identity.badge import FRAMES, TIMES
+from chaos.scene.painting import stamped_jpeg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+TICK_MS = 100
+"""A scene changes ten times a second; lenses asked within one tick get the same JPEG."""
+_EVERYWHERE = ("", "0.0.0.0", "::", "0")  # noqa: S104 - the addresses that are refused
+_STOP_SECONDS = 10
+
+Lens: TypeAlias = tuple[str, str]
+"""The names of an owner and one of that owner's cameras."""
+
+
+class _World(msgspec.Struct, frozen=True):
+    """Everything but the time that decides what a lens films. Replaced as a whole, never changed."""
+
+    case: int
+    crossed: dict[Lens, Lens]
+
+
+class SceneServer:
+    """Films of every owner's every camera, over HTTP on a thread of its own, from `__enter__` to `__exit__`.
+
+    `GET /lens/{owner}/{camera}` is one stamped JPEG of 1920x1080 of now, `GET /lens/{owner}/{camera}.mjpeg` a
+    stream of them at ten a second. Frame numbers count ticks of 100 ms of the monotonic clock modulo 65536,
+    and the capture time is that of the tick. Raises `Misuse` for an address that other machines reach, since
+    containers reach the host through it around every fault, and `Surroundings` when the address cannot be
+    bound.
+    """
+
+    def __init__(
+        self,
+        owners: tuple[str, ...],
+        cameras: tuple[str, ...],
+        key: Key,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        _check_address(host)
+        self.register = Register(owners, cameras)
+        self._key = key
+        self._address = (host, port)
+        self._change = threading.Lock()
+        self._world = _World(0, {})
+        self._pictures: dict[Lens, tuple[int, _World, Future[bytes]]] = {}
+        self._url = ""
+
+    # What is filmed.
+
+    @property
+    def case(self) -> int:
+        """The case number in every badge; once it is set, no lens is sent an earlier one."""
+        return self._world.case
+
+    @case.setter
+    def case(self, number: int) -> None:
+        Badge(number, 1, 1, 0, 0)  # raises Misuse for a number that a badge has no room for
+        with self._change:
+            self._world = _World(number, self._world.crossed)
+
+    @contextlib.contextmanager
+    def crossed(self, pairs: Mapping[Lens, Lens]) -> Iterator[None]:
+        """Cross lenses while it lasts: the (owner, camera) of each key films scene and badge of its value's.
+
+        The harness's control: whatever the home system does, the wrong picture must then be shown and
+        reported.
+        """
+        for owner, camera in [*pairs.keys(), *pairs.values()]:
+            self.register.owner_number(owner)
+            self.register.camera_number(camera)
+        with self._change:
+            before = self._world.crossed
+            self._world = _World(self._world.case, {**before, **pairs})
+        try:
+            yield
+        finally:
+            with self._change:
+                kept = {lens: films for lens, films in self._world.crossed.items() if lens not in pairs}
+                again = {lens: films for lens, films in before.items() if lens in pairs}
+                self._world = _World(self._world.case, kept | again)
+
+    # Life.
+
+    @property
+    def url(self) -> str:
+        """Where it serves, as `http://host:port`."""
+        assert self._url, "the scene server serves only between __enter__ and __exit__"
+        return self._url
+
+    def __enter__(self) -> Self:
+        """Bind and serve. When it returns, requests are answered."""
+        assert not self._url, "the scene server runs already"
+        host, port = self._address
+        listener = _bound(host, port)
+        self._painters = ThreadPoolExecutor(4, thread_name_prefix="scene-painter")
+        started: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(listener, started)), name="scene-server", daemon=True
+        )
+        self._thread.start()
+        self._loop = started.result()
+        self._url = _url_of(host, listener)
+        return self
+
+    def listen(self, host: str) -> str:
+        """Serve on another address of this machine too, on any free port, and return where, as `http://host:port`.
+
+        For cameras that have a network of their own to the harness. Raises as the class does.
+        """
+        assert self._url, "the scene server serves only between __enter__ and __exit__"
+        _check_address(host)
+        listener = _bound(host, 0)
+        asyncio.run_coroutine_threadsafe(web.SockSite(self._runner, listener).start(), self._loop).result()
+        return _url_of(host, listener)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        """End every stream, close the port and end the threads."""
+        if not self._url:
+            return
+        self._url = ""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(_STOP_SECONDS)
+        self._painters.shutdown(wait=True, cancel_futures=True)
+        self._pictures.clear()
+
+    async def _serve(self, listener: socket.socket, started: Future[asyncio.AbstractEventLoop]) -> None:
+        self._stop = asyncio.Event()
+        app = web.Application()
+        app.router.add_get("/lens/{owner}/{camera:[^/]+}.mjpeg", self._stream)
+        app.router.add_get("/lens/{owner}/{camera}", self._still)
+        self._runner = runner = web.AppRunner(app, access_log=None, shutdown_timeout=1, handler_cancellation=True)
+        try:
+            await runner.setup()
+            await web.SockSite(runner, listener).start()
+        except BaseException as failed:
+            started.set_exception(failed)
+            raise
+        started.set_result(asyncio.get_running_loop())
+        await self._stop.wait()
+        await runner.cleanup()
+
+    # Requests.
+
+    def _lens(self, request: web.Request) -> Lens:
+        owner, camera = request.match_info["owner"], request.match_info["camera"]
+        if owner not in self.register.owners or camera not in self.register.cameras:
+            raise web.HTTPNotFound(text=f"no lens of {owner}'s {camera}\n")
+        return owner, camera
+
+    async def _still(self, request: web.Request) -> web.Response:
+        _, picture = await self._film(self._lens(request))
+        return web.Response(body=picture, content_type="image/jpeg", headers={"Cache-Control": "no-store"})
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        lens = self._lens(request)
+        response = web.StreamResponse(
+            headers={"Content-Type": "multipart/x-mixed-replace; boundary=frame", "Cache-Control": "no-store"}
+        )
+        await response.prepare(request)
+        while not self._stop.is_set():
+            tick, picture = await self._film(lens)
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+            await response.write(head.encode() + picture + b"\r\n")
+            left = (tick + 1) * TICK_MS / 1000 - time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), max(0.0, left))
+        return response
+
+    async def _film(self, lens: Lens) -> tuple[int, bytes]:
+        """Return the tick and the JPEG that `lens` films now, painted once for all who ask within a tick.
+
+        A world that was replaced while the picture was being painted has it painted again, so that nothing
+        leaves that was out of date when it left.
+        """
+        while True:
+            world = self._world
+            tick = time.monotonic_ns() // (TICK_MS * 1_000_000)
+            shared = self._pictures.get(lens)
+            if shared is None or shared[:2] != (tick, world):
+                shared = (tick, world, self._painters.submit(self._paint, lens, tick, world))
+                self._pictures[lens] = shared
+            picture = await asyncio.shield(asyncio.wrap_future(shared[2]))
+            if world is self._world:
+                return tick, picture
+
+    def _paint(self, lens: Lens, tick: int, world: _World) -> bytes:
+        owner, camera = world.crossed.get(lens, lens)
+        badge = Badge(
+            case=world.case,
+            owner=self.register.owner_number(owner),
+            camera=self.register.camera_number(camera),
+            frame=tick % FRAMES,
+            time_ms=tick * TICK_MS % TIMES,
+        )
+        return stamped_jpeg(badge, self._key)
+
+
+def _check_address(host: str) -> None:
+    if host in _EVERYWHERE:
+        raise Misuse(
+            f"the scene server was given the address {host!r}; expected one address of this machine,"
+            " such as 127.0.0.1: nodes would reach it around the faulted links"
+        )
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as refused:
+        raise Surroundings(
+            f"the scene server cannot listen on {host} port {port} ({refused.strerror or refused});"
+            " choose a free port, or port 0 for any"
+        ) from refused
+
+
+def _url_of(host: str, listener: socket.socket) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
