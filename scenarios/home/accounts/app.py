@@ -1,0 +1,157 @@
+"""The account service: who signs in, which sessions live, and which owner has which camera.
+
+Public: ``POST /login``, ``POST /logout``, ``POST /access``. Operator: ``POST /operator/provision``, ``GET /healthz``.
+Accounts and sessions live in memory: a restarted service is provisioned again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from aiohttp import web
+
+from common import node
+from common.node import Problem
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+"""Owners and cameras: no character that could end a name inside a key or an address."""
+SCRYPT_N = 256
+"""Deliberately low cost, 0.6 ms a hash: each case of a test provisions every account anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An owner with a salted scrypt hash of the password."""
+
+    owner: str
+    salt: bytes
+    hash: bytes
+    cameras: frozenset[str]
+
+
+class Directory:
+    """All accounts and sessions. Sessions are kept under the hash of their token."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, Account] = {}
+        self._sessions: dict[bytes, str] = {}
+
+    def provision(self, accounts: dict[str, Account]) -> None:
+        """Replace every account and end every session."""
+        self._accounts = accounts
+        self._sessions = {}
+
+    def login(self, owner: str, password: str) -> str:
+        """Return a new token; a wrong name or password is a `Problem` 401 that does not say which."""
+        account = self._accounts.get(owner)
+        expected = account.hash if account else b""
+        if not hmac.compare_digest(_hash(password, account.salt if account else b"nobody"), expected):
+            raise Problem(401, "wrong owner or password")
+        token = secrets.token_urlsafe(24)
+        self._sessions[_key(token)] = owner
+        return token
+
+    def logout(self, token: str) -> None:
+        """End a session, if it lives."""
+        self._sessions.pop(_key(token), None)
+
+    def access(self, token: str, camera: str) -> Account:
+        """Return the account of the token's owner, who must have that camera: else `Problem` 401 or 403."""
+        owner = self._sessions.get(_key(token))
+        account = self._accounts.get(owner) if owner is not None else None
+        if account is None:
+            raise Problem(401, "no such session")
+        if camera not in account.cameras:
+            raise Problem(403, "this account has no such camera")
+        return account
+
+
+def _hash(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode(), salt=salt, n=SCRYPT_N, r=8, p=1)
+
+
+def _key(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _word(values: dict[str, object], name: str) -> str:
+    value = values.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= 256:
+        raise Problem(400, f"{name} is missing")
+    return value
+
+
+def _account(described: object) -> Account:
+    if not isinstance(described, dict):
+        raise Problem(400, "an account is not a JSON object")
+    owner, password = _word(described, "owner"), _word(described, "password")
+    cameras = described.get("cameras")
+    if not isinstance(cameras, list) or not all(isinstance(c, str) and NAME.fullmatch(c) for c in cameras):
+        raise Problem(400, f"the cameras of {owner!r} are not a list of names")
+    if not NAME.fullmatch(owner):
+        raise Problem(400, f"{owner!r} is no owner's name")
+    salt = secrets.token_bytes(16)
+    return Account(owner, salt, _hash(password, salt), frozenset(cameras))
+
+
+def public(directory: Directory) -> web.Application:
+    """Return what the relay speaks to."""
+    app = node.application()
+
+    async def login(request: web.Request) -> web.Response:
+        values = await node.body(request)
+        owner = _word(values, "owner")
+        token = directory.login(owner, _word(values, "password"))
+        return web.json_response({"token": token, "owner": owner})
+
+    async def logout(request: web.Request) -> web.Response:
+        directory.logout(_word(await node.body(request), "token"))
+        return web.json_response({})
+
+    async def access(request: web.Request) -> web.Response:
+        values = await node.body(request)
+        camera = _word(values, "camera")
+        account = directory.access(_word(values, "token"), camera)
+        return web.json_response({"owner": account.owner, "allowed": True, "device": f"{account.owner}:{camera}"})
+
+    app.add_routes([web.post("/login", login), web.post("/logout", logout), web.post("/access", access)])
+    app.router.add_get("/healthz", _healthy)
+    return app
+
+
+def operator(directory: Directory) -> web.Application:
+    """Return what the operator speaks to."""
+    app = node.application()
+
+    async def provision(request: web.Request) -> web.Response:
+        described = (await node.body(request)).get("accounts")
+        if not isinstance(described, list):
+            raise Problem(400, "accounts is not a list")
+        accounts = [_account(d) for d in described]
+        directory.provision({a.owner: a for a in accounts})
+        return web.json_response({"accounts": len(accounts)})
+
+    app.add_routes([web.post("/operator/provision", provision), web.get("/healthz", _healthy)])
+    return app
+
+
+async def _healthy(_: web.Request) -> web.Response:
+    return web.json_response({"ready": True})
+
+
+async def main() -> None:
+    """Serve until told to end."""
+    directory = Directory()
+    await node.serve({"LISTEN": public(directory), "OPERATOR": operator(directory)})
+
+
+if __name__ == "__main__":
+    node.run(main)

@@ -1,0 +1,1 @@
+"""What the nodes of the reference home system share; it is copied along with each of them."""

@@ -1,0 +1,310 @@
+"""A smart display without glass: signed in to an account, shows the cameras that its owner summons.
+
+Its one network is the relay. What a person does in front of it comes in at its operator port, ``/control/…``; so does
+the question what stood on its screen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import sys
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+import aiohttp
+import feed
+from aiohttp import web
+from feed import Failed
+from last_frame import POLICIES, LastFrame
+from screen import Screen
+
+from common import node
+from common.node import Problem
+
+ASKS_REMEMBERED = 1000
+
+
+@dataclass(slots=True)
+class Ask:
+    """A summons: ``open`` until a complete picture was painted, the hub gave up, or somebody closed it."""
+
+    number: int
+    camera: str
+    feed: str
+    width: int
+    id: str = field(default_factory=lambda: secrets.token_hex(4))
+    state: str = "open"
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    deadline: asyncio.Timeout | None = None
+
+    def settle(self, state: str) -> None:
+        """Leave ``open``; a stream that showed pictures can still become ``unavailable``."""
+        if self.state == "open" or (self.state == "picture" and state == "unavailable"):
+            self.state = state
+            self.settled.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who is signed in."""
+
+    owner: str
+    token: str
+
+
+class Hub:
+    """The display. One feed at a time; whatever is closed has ended before anything else is painted."""
+
+    def __init__(self, session: aiohttp.ClientSession, relay: str, screen: Screen, policy: str) -> None:
+        self._session = session
+        self._relay = relay.rstrip("/")
+        self._peer = urlsplit(relay).netloc
+        self._screen = screen
+        self._last_frame = LastFrame(screen, policy)
+        self._ask_total = node.number("ASK_TOTAL", 1.0)
+        self._feed_idle = node.number("FEED_IDLE", 1.0)
+        self._sign_total = node.number("SIGN_IN_TOTAL", 1.0)
+        self._account: Account | None = None
+        self._signing = asyncio.Lock()
+        self._changing = asyncio.Lock()
+        self._asks: OrderedDict[int, Ask] = OrderedDict()
+        self._count = 0
+        self._task: asyncio.Task[None] | None = None
+        self._ask: Ask | None = None
+
+    # Accounts.
+
+    async def sign_in(self, owner: str, password: str) -> None:
+        """Change the account; the screen is cleared at once. A `Problem` 502 says why it could not be done."""
+        async with self._signing:
+            await self._sign_out()
+            body = {"owner": owner, "password": password}
+            answer = await self._post("/v1/login", {}, body)
+            token = answer.get("token")
+            if answer.get("owner") != owner or not isinstance(token, str):
+                raise Problem(502, "the relay signed somebody else in")
+            self._account = Account(owner, token)
+
+    async def sign_out(self) -> None:
+        """Leave the account; the screen is cleared at once."""
+        async with self._signing:
+            await self._sign_out()
+
+    async def _sign_out(self) -> None:
+        account, self._account = self._account, None
+        await self.close()
+        if account is not None:
+            # The token is gone from here whatever the network says; ending the session is a courtesy.
+            with contextlib.suppress(Problem):
+                await self._post("/v1/logout", {"Authorization": f"Bearer {account.token}"}, {})
+
+    async def _post(self, path: str, headers: dict[str, str], body: dict[str, str]) -> dict[str, object]:
+        try:
+            async with asyncio.timeout(self._sign_total):
+                try:
+                    status, answer = await self._post_once(path, headers, body)
+                except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+                    # a kept connection whose other end was gone: a new one may do
+                    status, answer = await self._post_once(path, headers, body)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as broken:
+            sentence = node.failure(broken, self._peer)
+            node.log("relay-failed", path=path, peer=self._peer, error=sentence)
+            raise Problem(502, sentence) from broken
+        if status != 200 or not isinstance(answer, dict):
+            raise Problem(502, f"the relay answered {status}: {answer}")
+        return answer
+
+    async def _post_once(self, path: str, headers: dict[str, str], body: dict[str, str]) -> tuple[int, object]:
+        async with self._session.post(self._relay + path, json=body, headers=headers) as response:
+            return response.status, await response.json()
+
+    # Feeds.
+
+    async def ask(self, camera: str, kind: str, width: int) -> Ask:
+        """Summon a camera; whatever was open is closed first. A `Problem` 507 while the journal is full."""
+        if self._screen.full:
+            raise Problem(507, "the screen journal is full; collect its entries and forget them")
+        async with self._changing:
+            await self._end_feed()
+            self._count += 1
+            ask = Ask(self._count, camera, kind, width)
+            self._asks[ask.number] = ask
+            while len(self._asks) > ASKS_REMEMBERED:
+                self._asks.popitem(last=False)
+            account = self._account
+            self._last_frame.on_ask(account.owner if account else "", camera)
+            self._ask = ask
+            self._task = asyncio.create_task(self._run(ask, account))
+            return ask
+
+    async def close(self) -> None:
+        """Close what is open: requests in flight are cancelled, then the home screen is painted."""
+        async with self._changing:
+            await self._end_feed()
+            self._last_frame.on_close()
+
+    async def wait(self, number: int, seconds: float) -> Ask:
+        """Return the ask once it left ``open``, or after `seconds`."""
+        if number not in self._asks:
+            raise Problem(404, f"there is no ask {number}")
+        ask = self._asks[number]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await ask.settled.wait()
+        return ask
+
+    async def _end_feed(self) -> None:
+        task, self._task = self._task, None
+        ask, self._ask = self._ask, None
+        if task is not None:
+            task.cancel()
+        try:
+            if task is not None:
+                await asyncio.wait([task])
+        finally:
+            if ask is not None:
+                ask.settle("closed")
+
+    async def _run(self, ask: Ask, account: Account | None) -> None:
+        try:
+            async with asyncio.timeout(self._ask_total) as ask.deadline:
+                await self._show(ask, account)
+        except (Failed, aiohttp.ClientError, TimeoutError, OSError) as broken:
+            error = str(broken) if isinstance(broken, Failed) else node.failure(broken, self._peer)
+            node.log("feed-failed", request=ask.id, ask=ask.number, camera=ask.camera, peer=self._peer, error=error)
+            if self._ask is ask:
+                self._last_frame.on_failure()
+            ask.settle("unavailable")
+
+    async def _show(self, ask: Ask, account: Account | None) -> None:
+        if account is None:
+            raise Failed("nobody is signed in")
+        async with self._get(ask, account) as response:
+            if response.status != 200:
+                raise Failed(f"the relay answered {response.status}: {(await response.text())[:200]}")
+            if ask.feed == "still":
+                await feed.still(response, self._screen)
+                self._shown(ask)
+            else:
+                await feed.stream(response, self._screen, lambda: self._shown(ask, stream=True))
+                # A browser leaves the last picture standing and says nothing: the hub notices that no next one comes.
+                await asyncio.Event().wait()
+
+    @contextlib.asynccontextmanager
+    async def _get(self, ask: Ask, account: Account) -> AsyncIterator[aiohttp.ClientResponse]:
+        async with self._session.get(
+            f"{self._relay}/v1/cameras/{quote(ask.camera, safe='')}/{ask.feed}",
+            params={"width": ask.width},
+            headers={"Authorization": f"Bearer {account.token}", "X-Request-Id": ask.id},
+            timeout=aiohttp.ClientTimeout(total=None),
+        ) as response:
+            yield response
+
+    def _shown(self, ask: Ask, *, stream: bool = False) -> None:
+        self._last_frame.on_picture()
+        if ask.state == "open":
+            node.log("picture", request=ask.id, ask=ask.number, camera=ask.camera)
+        ask.settle("picture")
+        if stream and ask.deadline is not None:
+            # From the first picture on, the next one has its own time.
+            ask.deadline.reschedule(asyncio.get_running_loop().time() + self._feed_idle)
+
+
+def control(hub: Hub, screen: Screen) -> web.Application:
+    """Return what a person in front of the display can do, and what can be seen on it."""
+    app = node.application()
+
+    def word(values: dict[str, object], name: str, default: str | None = None) -> str:
+        value = values.get(name, default)
+        if not isinstance(value, str) or not value:
+            raise Problem(400, f"{name} is missing")
+        return value
+
+    def asked_number(request: web.Request, name: str, default: str) -> float:
+        try:
+            return float(request.query.get(name, default))
+        except ValueError:
+            raise Problem(400, f"{name} is no number") from None
+
+    async def sign_in(request: web.Request) -> web.Response:
+        values = await node.body(request)
+        owner = word(values, "owner")
+        await hub.sign_in(owner, word(values, "password"))
+        return web.json_response({"owner": owner})
+
+    async def sign_out(_: web.Request) -> web.Response:
+        await hub.sign_out()
+        return web.json_response({})
+
+    async def ask(request: web.Request) -> web.Response:
+        values = await node.body(request)
+        kind, width = word(values, "feed", "still"), values.get("width", 1024)
+        if kind not in ("still", "stream"):
+            raise Problem(400, "feed is neither still nor stream")
+        if not isinstance(width, int) or isinstance(width, bool):
+            raise Problem(400, "width is no whole number")
+        taken = await hub.ask(word(values, "camera"), kind, width)
+        return web.json_response({"ask": taken.number})
+
+    async def asked(request: web.Request) -> web.Response:
+        waited = await hub.wait(int(request.match_info["number"]), min(60.0, asked_number(request, "wait", "0")))
+        return web.json_response({"ask": waited.number, "state": waited.state})
+
+    async def close(_: web.Request) -> web.Response:
+        await hub.close()
+        return web.json_response({})
+
+    async def journal(request: web.Request) -> web.Response:
+        upto, entries = screen.entries(int(asked_number(request, "since", "0")))
+        return web.json_response({"next": upto, "entries": [e.as_json() for e in entries]})
+
+    async def raster(request: web.Request) -> web.Response:
+        rgb = screen.raster(request.match_info["digest"])
+        if rgb is None:
+            raise Problem(404, "the journal has no such raster")
+        return web.Response(body=rgb, content_type="application/octet-stream")
+
+    async def forget(request: web.Request) -> web.Response:
+        screen.forget(int(asked_number(request, "before", "0")))
+        return web.json_response({})
+
+    async def healthy(_: web.Request) -> web.Response:
+        return web.json_response({"ready": True})
+
+    app.add_routes(
+        [
+            web.post("/control/sign-in", sign_in),
+            web.post("/control/sign-out", sign_out),
+            web.post("/control/ask", ask),
+            web.get("/control/asks/{number:[0-9]{1,9}}", asked),
+            web.post("/control/close", close),
+            web.get("/control/screen", journal),
+            web.get("/control/raster/{digest:[0-9a-f]{64}}", raster),
+            web.post("/control/forget", forget),
+            web.get("/healthz", healthy),
+        ]
+    )
+    return app
+
+
+async def main() -> None:
+    """Serve until told to end."""
+    policy = node.text("LAST_FRAME", "clear")
+    if policy not in POLICIES:
+        node.give_up(f"LAST_FRAME is {policy!r}; expected one of {', '.join(POLICIES)}")
+    screen = Screen(int(node.number("JOURNAL_LIMIT", 400)))
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        hub = Hub(session, node.text("RELAY_URL"), screen, policy)
+        await node.serve({"OPERATOR": control(hub, screen)})
+        await hub.close()
+
+
+if __name__ == "__main__":
+    node.run(main)

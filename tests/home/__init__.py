@@ -1,0 +1,1 @@
+"""The reference home system as real processes on loopback, without links between them."""
