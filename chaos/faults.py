@@ -1,0 +1,184 @@
+"""Faults of whole nodes: refused before anything runs where they cannot be had, done, undone, and proven undone.
+
+A stack does what is done to a node from outside (it stands still, loses its network); a camera's clock is set by the
+camera itself, as its owner would, over the operator's contract.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zoneinfo
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, assert_never
+
+import msgspec
+
+from chaos.errors import Misuse, Surroundings, nearest
+from chaos.plan import Attach, Detach, NodeFault, NodeStep, Pause, Restart, Resume, SetClock, Step
+from chaos.remote import Refused, Remote
+
+if TYPE_CHECKING:
+    from chaos.stacks import Stack
+    from chaos.topology import Topology
+
+_WHO_CAN: Mapping[NodeFault, str] = {
+    "detached": "nodes with networks of their own, which --stack docker has",
+    "new address": "nodes with addresses of their own, which --stack docker has",
+}
+
+
+class _Clock(msgspec.Struct, frozen=True):
+    offset_s: float
+    time_zone: str
+
+
+class NodeFaults:
+    """The faults that nodes of one home are under, beyond those of their links."""
+
+    def __init__(self, topology: Topology, stack: Stack) -> None:
+        self._topology = topology
+        self._stack = stack
+        self._now: dict[tuple[str, NodeFault], str] = {}
+        self._right: dict[str, _Clock] = {}
+        self._wanted: dict[str, _Clock] = {}
+
+    @property
+    def in_force(self) -> Mapping[tuple[str, NodeFault], str]:
+        """Which (node, kind) are in force, each with its detail."""
+        return self._now
+
+    def paused(self, node: str) -> bool:
+        """Whether the node stands still."""
+        return (node, "paused") in self._now
+
+    def check(self, steps: Iterable[Step]) -> None:
+        """Raise `Misuse` for a step with a node that there is not, or that this stack cannot do."""
+        for step in steps:
+            if isinstance(step, NodeStep):
+                self._check(step)
+
+    def do(self, step: NodeStep) -> None:
+        """Do one step; returns when it is in force. Raises `Misuse` as `check` does."""
+        self._check(step)
+        node = step.node
+        match step:
+            case Pause():
+                self._now[node, "paused"] = ""
+                self._stack.pause(node)
+            case Resume():
+                if self.paused(node):
+                    self._resume(node)
+            case Detach():
+                self._now[node, "detached"] = ""
+                self._stack.detach(node)
+            case Attach():
+                if step.new_address:
+                    self._now[node, "new address"] = ""
+                    self._now[node, "new address"] = self._stack.attach(node, new_address=True)
+                elif (node, "detached") in self._now:
+                    self._stack.attach(node, new_address=False)
+                self._now.pop((node, "detached"), None)
+            case SetClock():
+                self._set_clock(step)
+            case Restart():
+                if self.paused(node):
+                    self._resume(node)  # an engine does not kill what it froze
+                self._stack.restart(node)
+                if node in self._wanted:  # a device keeps its settings
+                    self._tell(node, self._wanted[node])
+            case _:
+                assert_never(step)
+
+    def mend(self) -> None:
+        """Undo every fault, whatever became of the case that set it, and prove it.
+
+        Raises `Surroundings` with what is not as it was.
+        """
+        self._stack.mend()
+        for node, right in self._right.items():
+            self._tell(node, right)
+        self._right.clear()
+        self._wanted.clear()
+        self._now.clear()
+
+    def _check(self, step: NodeStep) -> None:
+        known = [n.name for n in self._topology.nodes]
+        if step.node not in known:
+            raise Misuse(f"there is no node {step.node!r}{nearest(step.node, known)}")
+        if step.fault not in self._stack.faults:
+            raise Misuse(
+                f"{step.describe()} cannot be done on --stack {self._stack.name}: it needs "
+                f"{_WHO_CAN.get(step.fault, 'another stack')}"
+            )
+        if isinstance(step, SetClock):
+            cameras = [n.name for n in self._topology.with_role("camera")]
+            if step.node not in cameras:
+                raise Misuse(f"{step.node} has no clock to set; the cameras have: {', '.join(cameras)}")
+            zones = _zones()
+            if zones and step.time_zone not in zones:
+                raise Misuse(f"there is no time zone {step.time_zone!r}{_near_zone(step.time_zone)}")
+
+    def _resume(self, node: str) -> None:
+        self._stack.resume(node)
+        self._now.pop((node, "paused"), None)
+        if node in self._wanted:
+            self._tell(node, self._wanted[node])  # nobody could set it while it stood still
+
+    def _set_clock(self, step: SetClock) -> None:
+        node = step.node
+        wanted = self._wanted[node] = _Clock(step.offset_s, step.time_zone)
+        if step.calm:
+            self._now.pop((node, "clock"), None)
+        else:
+            self._now[node, "clock"] = f"{step.offset_s:+d} s, {step.time_zone}"
+        if not self.paused(node):
+            self._tell(node, wanted)
+
+    def _tell(self, node: str, clock: _Clock) -> None:
+        """Set a camera's clock; what it was before the first time is kept, and what it says afterwards is compared."""
+        with self._remote(node) as remote:
+            try:
+                before = _read(node, remote.get("/operator/clock"))
+                self._right.setdefault(node, before)
+                remote.post("/operator/clock", clock)
+                after = _read(node, remote.get("/operator/clock"))
+            except Refused as refused:
+                raise Surroundings(
+                    f"{node} did not take the clock {clock.offset_s:+g} s, {clock.time_zone} ({refused}); a camera "
+                    "offers GET and POST /operator/clock (docs/reference-home.md)"
+                ) from None
+        if after != clock:
+            raise Surroundings(
+                f"{node} was told the clock {clock.offset_s:+g} s, {clock.time_zone} and has {after.offset_s:+g} s, "
+                f"{after.time_zone}; nobody else may set it; start the run again"
+            )
+
+    @contextlib.contextmanager
+    def _remote(self, node: str) -> Iterator[Remote]:
+        remote = Remote(node, self._stack.address(node, "operator"))
+        try:
+            yield remote
+        finally:
+            remote.close()
+
+
+def _read(node: str, body: bytes) -> _Clock:
+    try:
+        return msgspec.json.decode(body, type=_Clock)
+    except msgspec.DecodeError as wrong:
+        raise Surroundings(f"{node} answered what is no clock: {wrong}: {body[:200]!r}") from wrong
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """Return what this machine knows; nothing where it has no database, and then the camera alone can tell."""
+    return frozenset(zoneinfo.available_timezones())
+
+
+def _near_zone(name: str) -> str:
+    near = nearest(name, sorted(_zones()))
+    return near if "did you mean" in near else "; expected a name such as 'Europe/Berlin'"
+
+
+__all__ = ["NodeFaults"]

@@ -1,0 +1,314 @@
+"""Nodes as containers of their own: own addresses, own networks, and no way to each other but through Toxiproxy.
+
+A hop has two networks, one with its client and one with its server, and Toxiproxy is on both. It runs in the network
+namespace of a container that does nothing but hold it, *the wire*: a Toxiproxy that hangs is replaced while every
+network stays as it is. The wire also hands out netlink sockets of that namespace, so that the kernel's byte counters
+of Toxiproxy's connections are read by the harness itself, without root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chaos import children, sockets
+from chaos.errors import Surroundings
+from chaos.links import Hop, Links
+from chaos.plan import NodeFault
+from chaos.remote import Remote
+from chaos.scene import SceneServer
+from chaos.stacks import docker_engine
+from chaos.stacks.docker_containers import READY_WITHIN, Container, Endpoint, Spec, slug
+from chaos.stacks.docker_engine import each
+from chaos.stacks.docker_faults import ContainerFaults
+from chaos.stacks.docker_images import Images
+from chaos.stacks.docker_networks import Network, Networks
+from chaos.stacks.docker_wire import API_PORT, ContainerToxiproxy, Wire
+from chaos.topology import Node, Topology, fill
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+_FIRST_PORT = 7001
+_CONTROL = "control"
+
+
+class DockerStack:
+    """Starts each node as a container of its image, built from the home's sources where it is not there."""
+
+    name = "docker"
+    faults: frozenset[NodeFault] = frozenset({"restarted", "paused", "detached", "new address", "clock"})
+    links: Links
+
+    def __init__(self, scratch: children.Scratch, say: Callable[[str], None] = lambda _: None) -> None:
+        self._scratch = scratch
+        self._say = say
+        self._run = docker_engine.new_run()
+        self._client: DockerClient | None = None
+        self._containers: dict[str, Container] = {}
+        self._fronts: dict[str, str] = {}
+        self._ports: dict[tuple[str, str], int] = {}
+        self._dialled: dict[str, str] = {}
+        self._wire: Wire | None = None
+
+    # Life.
+
+    def start(self, topology: Topology, home: Path, scene: SceneServer, logs: Path) -> None:
+        """Build what is missing, make networks, start Toxiproxy and all nodes; return when each node is ready."""
+        self._topology, self._logs = topology, logs
+        self._client = client = docker_engine.connect()
+        for line in docker_engine.clear_leftovers(client):
+            self._say(line)
+        images = Images(client, home, self._say)
+        toxiproxy = images.toxiproxy()
+        node_images = images.nodes([n.source for n in topology.nodes])
+
+        self._plan = plan = _Plan(topology)
+        self._ports, self._dialled = plan.ports, plan.dialled
+        labels = docker_engine.labels(self._run)
+        maker = Networks(client, f"ownframe-{self._run}", labels)
+        fronts = {_CONTROL, *plan.fronts.values()}
+        made = each(lambda wanted: maker.make(wanted, front=wanted in fronts), plan.networks)
+        self._networks = networks = dict(zip(plan.networks, made, strict=True))
+        self._fronts = {node: networks[name].node for node, name in plan.fronts.items()}
+        self._lenses = lenses = {n: scene.listen(networks[name].host) for n, name in plan.lenses.items()}
+
+        self._wire = wire = Wire(self._scratch.folder / f"wire-{self._run}")
+        endpoints = tuple(
+            Endpoint(n.name, n.proxy, plan.names(name)) for name, n in networks.items() if plan.has_proxy(name)
+        )
+        specs = {
+            "wire": self._spec(
+                "wire", images.base, wire.command, endpoints=endpoints, mounts=wire.mounts, sysctls=wire.sysctls
+            )
+        }
+        for node in topology.nodes:
+            specs[node.name] = self._node(node, node_images[node.source], plan, networks, lenses.get(node.name))
+        for name, container in zip(specs, each(lambda s: self._made(s, labels), specs.items()), strict=True):
+            self._containers[name] = container
+        control = networks[_CONTROL]
+        server = ContainerToxiproxy(control.proxy, lambda: self._made_toxiproxy(toxiproxy, control, labels))
+        hops = plan.hops(networks)
+
+        # the wire first: it has most networks, which take the engine the longest
+        each(lambda c: c.start(), self._containers.values())
+        wire.accept(self._containers["wire"])
+        server.start()
+        self._containers["toxiproxy"] = server.container
+        self._server = server
+        self.links = Links(server, hops)
+        self.links.fresh()
+        self._faults = ContainerFaults(plan, networks, self._containers, self.links)
+        for node in topology.nodes:
+            self._wait(node, Remote.ready)
+
+    def stop(self) -> None:
+        """Remove every container and network of this run."""
+        for container in self._containers.values():
+            container.forget()
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+        if self._client is not None:
+            docker_engine.remove_run(self._client, self._run)
+            self._client.close()
+            self._client = None
+
+    def check(self) -> None:
+        """Raise `Surroundings` when a node or Toxiproxy died by itself."""
+        self._server.check()
+        for name, container in self._containers.items():
+            how = container.ended()
+            if how is not None:
+                raise Surroundings(f"{name} ended by itself with {how}; its last lines:\n{container.tail()}")
+
+    def restart(self, node: str) -> None:
+        """Kill the container and start it again: same image, same addresses, nothing kept in memory."""
+        container = self._containers[node]
+        container.kill()
+        container.start()
+        self._wait(self._topology.node(node), Remote.answers)  # its links may be under conditions: up is enough
+
+    def run_beside(self, node: str, command: tuple[str, ...]) -> None:
+        """Run a command in the node's container."""
+        self._containers[node].run(command)
+
+    # Faults of nodes.
+
+    def pause(self, node: str) -> None:
+        """Freeze the container."""
+        self._faults.pause(node)
+
+    def resume(self, node: str) -> None:
+        """Let the container go on."""
+        self._faults.resume(node)
+
+    def detach(self, node: str) -> None:
+        """Take the container off every network but its front."""
+        self._faults.detach(node)
+
+    def attach(self, node: str, *, new_address: bool) -> str:
+        """Put the container back on its networks; Toxiproxy dials it where it is then."""
+        return self._faults.attach(node, new_address=new_address)
+
+    def mend(self) -> None:
+        """Let every container run, on its networks, at its first addresses; the engine and the node are asked."""
+        self._faults.mend(lambda node: self._wait(self._topology.node(node), Remote.answers))
+
+    def meter(self) -> sockets.Meter:
+        """Return a meter of Toxiproxy's sockets."""
+        assert self._wire is not None, "a meter is made while its stack runs"
+        return sockets.Meter(self.links.hops, self._wire.netlink)
+
+    # Who is where.
+
+    def address(self, node: str, port: str) -> str:
+        """Return the node's own address on the one network that the harness reaches it on."""
+        return f"{self._fronts[node]}:{self._ports[node, port]}"
+
+    def dialled(self, link: str) -> str:
+        """Return the name and port under which the link's client knows its server: they are Toxiproxy's."""
+        return self._dialled[link]
+
+    # Logs.
+
+    def log_mark(self, node: str) -> int:
+        """Return the size of the node's log."""
+        return self._containers[node].log.stat().st_size
+
+    def log_since(self, node: str, mark: int) -> str:
+        """Return the log from that size on; while a link refuses, what the node says of it is waited for."""
+        container = self._containers[node]
+        if any(self.links.conditions(k.name).refused for k in self._topology.links if k.client == node):
+            container.wait_said("refused", mark)
+        return container.said_since(mark)
+
+    def tail(self, node: str, lines: int = 12) -> str:
+        """Return the node's last lines."""
+        return self._containers[node].tail(lines)
+
+    # How.
+
+    def _made(self, named: tuple[str, Spec], labels: dict[str, str]) -> Container:
+        assert self._client is not None
+        name, spec = named
+        return Container(self._client, spec, labels, self._logs / f"{name}.log")
+
+    def _spec(self, name: str, image: str, command: tuple[str, ...], **more: object) -> Spec:
+        return Spec(f"ownframe-{self._run}--{slug(name)}", image, command, **more)  # type: ignore[arg-type]
+
+    def _made_toxiproxy(self, image: str, control: Network, labels: dict[str, str]) -> Container:
+        command = ("-host", control.proxy, "-port", str(API_PORT))
+        environment = {"LOG_LEVEL": "info"}
+        shares = self._containers["wire"].id
+        spec = self._spec("toxiproxy", image, command, environment=environment, shares=shares)
+        return self._made(("toxiproxy", spec), labels)
+
+    def _node(self, node: Node, image: str, plan: _Plan, networks: dict[str, Network], lens: str | None) -> Spec:
+        values = {f"link:{name}": address for name, address in plan.dialled.items()}
+        values |= {f"listen:{p}": f"0.0.0.0:{plan.ports[node.name, p]}" for p in node.ports}
+        if lens is not None:
+            values["scene"] = lens
+        mine = [networks[name] for name in plan.of(node.name)]
+        return self._spec(
+            node.name,
+            image,
+            node.command,
+            environment={k: fill(v, values) for k, v in node.environment.items()},
+            endpoints=tuple(Endpoint(n.name, n.node) for n in mine),
+        )
+
+    def _wait(self, node: Node, look: Callable[[Remote], str | None]) -> None:
+        began = time.monotonic()
+        container = self._containers[node.name]
+        remote = Remote(node.name, self.address(node.name, "operator")) if "operator" in node.ports else None
+        with contextlib.closing(remote) if remote else contextlib.nullcontext():
+            while True:
+                how = container.ended()
+                if how is not None:
+                    raise Surroundings(
+                        f"{node.name} ended with {how} before it was ready; its last lines:\n{container.tail()}"
+                    )
+                if remote is not None:
+                    lack = look(remote)
+                else:
+                    lack = None if sockets.accepts(self.address(node.name, node.ports[0])) else "nobody listens"
+                if lack is None:
+                    return
+                if time.monotonic() > began + READY_WITHIN:
+                    raise Surroundings(
+                        f"waited {READY_WITHIN:.0f} s for {node.name} to be ready; last seen: {lack}; its last lines:\n"
+                        f"{container.tail()}"
+                    )
+                time.sleep(0.02)  # between two looks at a condition
+
+
+class _Plan:
+    """Which networks there will be, who is on them, and who listens where: names and ports, no addresses yet."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        ports = itertools.count(_FIRST_PORT)
+        self.ports = {(n.name, p): next(ports) for n in topology.nodes for p in n.ports}
+        self.listens = {k.name: next(ports) for k in topology.links}
+        self.lenses = {n.name: f"{slug(n.name)}--lens" for n in topology.nodes if _films(n)}
+        self.fronts = {n.name: self.lenses.get(n.name, f"{slug(n.name)}--front") for n in topology.nodes}
+        self.networks = [_CONTROL, *self.fronts.values()]
+        self.networks += [side for k in topology.links for side in (_client_side(k.name), _server_side(k.name))]
+        self.dialled: dict[str, str] = {}
+        known: set[tuple[str, str]] = set()
+        for link in topology.links:
+            # a client that dials one server over two links knows the second by the link's name
+            host = slug(link.server) if (link.client, link.server) not in known else slug(link.name)
+            known.add((link.client, link.server))
+            self.dialled[link.name] = f"{host}:{self.listens[link.name]}"
+
+    def of(self, node: str) -> list[str]:
+        """Return the networks of a node; the first is its front."""
+        return [self.fronts[node], *self.hop_networks(node)]
+
+    def hop_networks(self, node: str) -> list[str]:
+        """Return the networks that a node's links cross."""
+        sides = [(k.client, _client_side(k.name)) for k in self._topology.links]
+        sides += [(k.server, _server_side(k.name)) for k in self._topology.links]
+        return [network for end, network in sides if end == node]
+
+    def served(self, node: str) -> dict[str, tuple[str, int]]:
+        """Return, for each link that ends at a node, its network there and the port that is dialled."""
+        links = [k for k in self._topology.links if k.server == node]
+        return {k.name: (_server_side(k.name), self.ports[k.server, k.port]) for k in links}
+
+    def has_proxy(self, network: str) -> bool:
+        """Whether Toxiproxy is on a network: on every one but the fronts."""
+        return network not in self.fronts.values()
+
+    def names(self, network: str) -> tuple[str, ...]:
+        """Return what Toxiproxy is called on a network: there its client knows the server by that name."""
+        return tuple(a.split(":")[0] for link, a in self.dialled.items() if _client_side(link) == network)
+
+    def hops(self, networks: dict[str, Network]) -> dict[str, Hop]:
+        """Return where Toxiproxy listens and dials, by link: addresses, since an unknown name stalls it for 10 s."""
+        return {
+            k.name: Hop(
+                f"{networks[_client_side(k.name)].proxy}:{self.listens[k.name]}",
+                f"{networks[_server_side(k.name)].node}:{self.ports[k.server, k.port]}",
+                k.device_dials,
+            )
+            for k in self._topology.links
+        }
+
+
+def _films(node: Node) -> bool:
+    return any("${scene}" in value for value in node.environment.values())
+
+
+def _client_side(link: str) -> str:
+    return f"{slug(link)}--client"
+
+
+def _server_side(link: str) -> str:
+    return f"{slug(link)}--server"
