@@ -1,0 +1,528 @@
+"""One case on a running home system: the verbs of a plan, done live, written down as events.
+
+Nothing is judged while a case runs. When it ends, every screen's journal is collected and read, and for each ask and
+each fault on its way the kernel's byte counters, or a refusal in the dialling node's log, say whether the two met.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from chaos import current
+from chaos.conditions import CLEAR, REFUSED, TOXICS, Conditions, Fault
+from chaos.errors import Misuse, nearest
+from chaos.history import (
+    Asked,
+    Closed,
+    ConditionsSet,
+    Displayed,
+    Event,
+    Met,
+    NodeFaultSet,
+    Reading,
+    Restarted,
+    SignedIn,
+)
+from chaos.plan import (
+    DEFAULT_CAMERA,
+    Ask,
+    AskTogether,
+    Attach,
+    ChangeAccount,
+    Clear,
+    Detach,
+    Feed,
+    GiveUp,
+    NodeFault,
+    NodeStep,
+    Pause,
+    Plan,
+    Restart,
+    Resume,
+    SetClock,
+    SetConditions,
+    Step,
+)
+from chaos.reading import grown
+from chaos.remote import AskState, Refused
+from chaos.witnesses import Exchange, proofs, spans
+
+if TYPE_CHECKING:
+    from chaos.home import Home
+
+PATIENCE = 3.0
+"""Seconds that an ask is waited for; above every time-out of the reference home, so that silence is the home's."""
+
+LOST = 0.5
+"""Seconds that a person looks at a frozen screen after a tap that it did not hear."""
+
+_OUTCOMES: dict[AskState, Literal["picture", "unavailable", "given_up", "silent"]] = {
+    "picture": "picture",
+    "unavailable": "unavailable",
+    "closed": "given_up",
+    "open": "silent",
+}
+
+
+class _Open(msgspec.Struct):
+    """An ask while its feed is open: whose account asked, and where each dialling node's log stood."""
+
+    number: int
+    owner: str | None
+    marks: dict[str, int]
+    since: float
+    refusals: dict[str, str] = {}
+    until: float | None = None
+
+
+class _Seen(msgspec.Struct):
+    """A raster that stood on a screen, read."""
+
+    at: float
+    until: float
+    digest: str
+    reading: Reading
+
+    @property
+    def is_unread(self) -> bool:
+        return self.reading.content == "picture" and not self.reading.sightings
+
+
+class Case:
+    """The verbs of a plan on `home`; made by `Home.case`, which has reset it."""
+
+    def __init__(self, home: Home, number: int) -> None:
+        self.number = number
+        self.events: list[Event] = []
+        self._home = home
+        self._lock = threading.Lock()
+        self._account: dict[str, str | None] = {}
+        self._asks: dict[int, _Open] = {}
+        self._open: dict[str, _Open] = {}
+        self._seen: dict[str, list[_Seen]] = {}
+        self._replaced = len(home.links.restarts)
+        self._registry_lost = False
+
+    # What may happen: one method a step.
+
+    def do(self, step: Step) -> None:
+        """Do one step of a plan and return when it is done."""
+        current.check_stop()
+        self._home.stack.check()
+        match step:
+            case Ask():
+                self.ask(step.home, camera=step.camera, feed=step.feed)
+            case AskTogether():
+                self._ask_all(step.asks)
+            case GiveUp():
+                self.give_up(step.home, after_ms=step.after_ms, camera=step.camera, feed=step.feed)
+            case ChangeAccount():
+                self.change_account(step.home, owner=step.owner)
+            case SetConditions():
+                self.set_conditions(step.link, step.conditions)
+            case Clear():
+                self.clear(step.link)
+            case Restart():
+                self.restart(step.node)
+            case Pause() | Resume() | Detach() | Attach() | SetClock():
+                self._do_to_node(step)
+
+    def execute(self, plan: Plan) -> None:
+        """Do every step of `plan`."""
+        for step in plan.steps:
+            self.do(step)
+
+    def ask(self, home: str, *, camera: str = DEFAULT_CAMERA, feed: Feed = "still") -> Asked:
+        """Let the owner in front of `home`'s hub summon `camera`, and wait until the hub has settled.
+
+        Settled is: a complete picture is painted, or the hub shows that it has none. A ``stream`` goes on playing
+        until the next ask on this hub, its close, or the end of the case.
+        """
+        return self._ask(home, camera, feed, None, threading.Barrier(1))
+
+    def ask_together(self, *homes: str, camera: str = DEFAULT_CAMERA, feed: Feed = "still") -> None:
+        """Let several owners ask at the same moment, and wait until all have settled."""
+        self._ask_all(AskTogether(tuple(Ask(home, camera, feed) for home in homes)).asks)
+
+    def give_up(self, home: str, *, after_ms: int, camera: str = DEFAULT_CAMERA, feed: Feed = "still") -> Asked:
+        """Ask, and close the feed `after_ms` milliseconds after the hub took the ask, whatever it shows by then."""
+        return self._ask(home, camera, feed, after_ms / 1000, threading.Barrier(1))
+
+    def close(self, home: str) -> None:
+        """Close the feed on `home`'s hub as a person does; a paused hub does not hear it."""
+        if self._is_frozen(home):
+            return
+        self._feed_ended(home)
+        began = time.monotonic()
+        self._home.hubs[home].close_feed()
+        self._record(Closed(hub=home, began=began, ended=time.monotonic()))
+
+    def change_account(self, home: str, *, owner: str) -> None:
+        """Sign the hub in `home` out, and in to `owner`'s account, through whatever its network is now.
+
+        A paused hub does not hear it.
+        """
+        self._home.check_owner(home)
+        self._home.check_owner(owner)
+        if self._is_frozen(home):
+            return
+        self._feed_ended(home)
+        self._sign_in(home, owner)
+
+    def set_conditions(self, link: str, conditions: Conditions) -> None:
+        """Put `link` under `conditions`, in place of those that it is under."""
+        began = self._home.meter.mark()
+        self._home.links.set(link, conditions)
+        ended = self._home.meter.mark()
+        self._record(ConditionsSet(link=link, conditions=conditions, began=began, ended=ended))
+
+    def clear(self, link: str | None = None) -> None:
+        """Make `link` well again; without one, every link that is under conditions."""
+        known = [k.name for k in self._home.topology.links]
+        troubled = [name for name in known if not self._home.links.conditions(name).calm]
+        for one in troubled if link is None else [link]:
+            self.set_conditions(one, CLEAR)
+
+    def restart(self, node: str) -> None:
+        """Kill a node and start it again; returns when it is ready and, for a hub, signed in again.
+
+        One that stands still goes on first: what its screen showed is then known. One that is detached stays so.
+        """
+        step = Restart(node)
+        self._home.faults.check([step])
+        if self._home.faults.paused(node):
+            self.resume(node)
+        hub = self._home.hub_of(node)
+        if hub is not None:
+            self._collect(hub)
+        began = self._home.meter.mark()
+        self._home.faults.do(step)
+        ended = self._home.meter.mark()
+        self._record(Restarted(node=node, began=began, ended=ended, why="drawn"))
+        role = self._home.topology.node(node).role
+        if role == "cache" and self._home.faults.paused("relay"):
+            self._registry_lost = True  # only the relay could bring it back
+        else:
+            self._home.restore_after_restart(node)
+        if hub is not None:
+            self._feed_ended(hub)
+            self._home.displays[hub].restarted()
+            self._sign_in(hub, self._account.get(hub) or hub)
+        elif role == "accounts":
+            awake = [o for o in self._home.owners if not self._is_frozen(o)]
+            in_parallel(awake, lambda h: self._sign_in(h, self._account.get(h) or h))
+
+    def pause(self, node: str) -> None:
+        """Let a node stand still with all that it has open, until it is resumed or restarted."""
+        self._do_to_node(Pause(node))
+
+    def resume(self, node: str) -> None:
+        """Let a paused node go on where it stood."""
+        self._do_to_node(Resume(node))
+
+    def detach(self, node: str) -> None:
+        """Take a node off every network that one of its links crosses, as a pulled cable does."""
+        self._do_to_node(Detach(node))
+
+    def attach(self, node: str, *, new_address: bool = False) -> None:
+        """Put a node back on its networks, at other addresses than before if `new_address`."""
+        self._do_to_node(Attach(node, new_address))
+
+    def set_clock(self, node: str, *, offset_s: int = 0, time_zone: str = "UTC") -> None:
+        """Set a camera's clock `offset_s` seconds ahead and let it tell the time of `time_zone`."""
+        self._do_to_node(SetClock(node, offset_s, time_zone))
+
+    def _do_to_node(self, step: NodeStep) -> None:
+        faults = self._home.faults
+        before = dict(faults.in_force)
+        began = self._home.meter.mark()
+        faults.do(step)
+        self._note_node_faults(before, began)
+        if isinstance(step, Resume) and self._registry_lost and not faults.paused("relay"):
+            self._registry_lost = False
+            self._home.restore_after_restart(self._home.topology.with_role("cache")[0].name)
+
+    def _note_node_faults(self, before: Mapping[tuple[str, NodeFault], str], began: float) -> None:
+        """Record which faults of nodes came, went and changed since `began`."""
+        ended = self._home.meter.mark()
+        now = self._home.faults.in_force
+        for at in before.keys() | now.keys():
+            if before.get(at) != now.get(at):
+                event = NodeFaultSet(
+                    node=at[0], kind=at[1], on=at in now, began=began, ended=ended, detail=now.get(at, "")
+                )
+                self._record(event)
+
+    def _is_frozen(self, home: str) -> bool:
+        """Whether nothing that a person does at this hub is heard."""
+        return any(self._home.faults.paused(n.name) for n in self._home.topology.with_role("hub", home))
+
+    # The two ends of a case.
+
+    def begin(self) -> None:
+        """Sign every hub in to its own home's account."""
+        in_parallel(self._home.owners, lambda h: self._sign_in(h, h))
+
+    def end(self) -> list[Event]:
+        """Undo the faults of nodes, close every feed, read every screen, add the witnesses, and return all events."""
+        before, began = dict(self._home.faults.in_force), self._home.meter.mark()
+        self._home.faults.mend()
+        self._note_node_faults(before, began)
+        in_parallel(self._home.owners, self.close)
+        for at in self._home.links.restarts[self._replaced :]:  # it hung and was replaced: every connection dropped
+            self._record(Restarted(node="toxiproxy", began=at, ended=at, why="hung"))
+        for hub in self._home.owners:
+            self._collect(hub)
+        self._add_witnesses()
+        for hub, seen in self._seen.items():
+            self._add_frames(hub, seen)
+        return self.events
+
+    def captured(self, home: str) -> list[float]:
+        """Return when each picture was filmed that `home`'s screen has shown during its open ask."""
+        self._collect(home)
+        since = self._open[home].since if home in self._open else 0.0
+        frames = [f for f in self._seen.get(home, ()) if f.at >= since]
+        return [s.captured for f in frames for s in f.reading.sightings if s.captured is not None]
+
+    # How.
+
+    def _record(self, event: Event) -> None:
+        with self._lock:
+            self.events.append(event)
+
+    def _sign_in(self, home: str, owner: str) -> None:
+        self._collect(home)  # while it is known whose pictures belong there
+        began = time.monotonic()
+        signed_in: str | None = owner
+        try:
+            self._home.hubs[home].sign_in(owner, self._home.password(owner))
+        except Refused:
+            signed_in = None
+        self._account[home] = signed_in
+        self._record(SignedIn(hub=home, owner=signed_in, began=began, ended=time.monotonic()))
+
+    def _ask_all(self, asks: tuple[Ask, ...]) -> None:
+        homes = [a.home for a in asks]
+        if len(set(homes)) != len(homes) or not homes:
+            raise Misuse(
+                f"asked together: {', '.join(homes) or 'nobody'}; expected different homes, each hub takes one ask"
+            )
+        barrier = threading.Barrier(len(asks))
+        in_parallel(asks, lambda a: self._ask(a.home, a.camera, a.feed, None, barrier))
+
+    def _ask(
+        self, home: str, camera: str, feed: Feed, give_up_after: float | None, barrier: threading.Barrier
+    ) -> Asked:
+        self._home.check_owner(home)
+        self._home.check_camera(camera)
+        if self._is_frozen(home):
+            barrier.wait(timeout=10)
+            return self._lost(home, camera, feed)
+        self._feed_ended(home)
+        hub = self._home.hubs[home]
+        opened = _Open(
+            number=self._home.next_ask(),
+            owner=self._account.get(home),
+            marks={n: self._home.stack.log_mark(n) for n in self._home.diallers(home)},
+            since=time.monotonic(),
+        )
+        with self._lock:
+            self._asks[opened.number] = self._open[home] = opened
+        barrier.wait(timeout=10)
+        began = self._home.meter.mark()
+        ask = hub.ask(camera, feed)
+        taken = time.monotonic()
+        if give_up_after is None:
+            state = hub.wait_settled(ask, PATIENCE)
+        else:
+            hub.wait_settled(ask, give_up_after)
+            wait_until_clock(taken + give_up_after)
+            state = "closed"
+        settled = self._home.meter.mark()
+        asked = Asked(
+            ask=opened.number,
+            hub=home,
+            camera=camera,
+            feed=feed,
+            began=began,
+            taken=taken,
+            settled=settled,
+            outcome=_OUTCOMES[state],
+        )
+        self._record(asked)
+        if give_up_after is not None:
+            self.close(home)
+        return asked
+
+    def _lost(self, home: str, camera: str, feed: Feed) -> Asked:
+        """Tap on a screen that does not hear it: nothing is taken, and what was open stays open."""
+        began = time.monotonic()
+        wait_until_clock(began + LOST)
+        now = time.monotonic()
+        number = self._home.next_ask()
+        lost = Asked(
+            ask=number, hub=home, camera=camera, feed=feed, began=began, taken=now, settled=now, outcome="lost"
+        )
+        self._record(lost)
+        return lost
+
+    def _feed_ended(self, home: str) -> None:
+        """Note until when the last ask of a hub could still exchange anything, and what refused it."""
+        opened = self._open.pop(home, None)
+        if opened is not None:
+            opened.until = self._home.meter.mark()
+            opened.refusals = {n: self._home.stack.log_since(n, m) for n, m in opened.marks.items()}
+
+    def _collect(self, home: str) -> None:
+        """Read what the hub's screen showed since the last look, and let the hub forget it."""
+        now = time.monotonic()
+        display, eye = self._home.displays[home], self._home.eye
+        seen = self._seen.setdefault(home, [])
+        for shown in display.collect():
+            if seen and (seen[-1].at, seen[-1].digest) == (shown.at, shown.digest):
+                seen.pop()  # it was on screen at the last look, and its end was not known
+            reading = eye.read(display, shown.digest, lambda r: self._is_plainly_own(home, r))
+            seen.append(_Seen(shown.at, now if shown.until is None else shown.until, shown.digest, reading))
+            self._let_grow(home, seen)
+        display.forget()
+
+    def _let_grow(self, home: str, seen: list[_Seen]) -> None:
+        """Give partial pictures right before a whole one its reading, where they are its upper part."""
+        start = len(seen) - 1
+        while start and seen[start - 1].is_unread:
+            start -= 1
+        chain = seen[start:]
+        planes = [p for p in (self._home.eye.plane(s.digest) for s in chain) if p is not None]
+        if len(chain) < 2 or len(planes) < len(chain) or not chain[-1].reading.sightings:
+            return
+        readings = grown(planes, [s.reading for s in chain], self._home.displays[home].box)
+        for frame, reading in zip(chain, readings, strict=True):
+            frame.reading = reading
+
+    def _is_plainly_own(self, home: str, reading: Reading) -> bool:
+        """Whether a picture cannot be part of any finding, so that its pixels need not be kept."""
+        own = (self._account.get(home), self.number)
+        return reading.content == "blank" or (
+            bool(reading.sightings) and all((s.owner, s.case) == own for s in reading.sightings)
+        )
+
+    def _add_frames(self, home: str, seen: Iterable[_Seen]) -> None:
+        for frame in seen:
+            self._record(
+                Displayed(
+                    hub=home,
+                    at=frame.at,
+                    until=frame.until,
+                    digest=frame.digest,
+                    reading=frame.reading,
+                    damaged=self._was_damaged(home, frame),
+                )
+            )
+
+    def _was_damaged(self, home: str, frame: _Seen) -> bool:
+        """Whether a fault of ours was on the way of an ask of this hub that was open while the frame stood."""
+        until = frame.until
+        for asked in self._asked():
+            opened = self._asks[asked.ask]
+            if asked.hub != home or asked.began > until or (opened.until or until) < frame.at:
+                continue
+            way = self._home.way_of(home, opened.owner)
+            if any(began <= until and ended >= asked.began for _, began, ended in self._faults_on(way)):
+                return True
+            if any(isinstance(e, Restarted) and e.began <= until and e.ended >= asked.began for e in self.events):
+                return True
+            if self._nodes_failed(way, asked.began, until):
+                return True
+        return False
+
+    def _nodes_failed(self, way: Iterable[str], began: float, until: float) -> bool:
+        """Whether a node at one of these links stood still, was cut off, or came or went, between two instants."""
+        nodes = {end for k in self._home.links_of(way) for end in (k.client, k.server)}
+        lasting = [(s.node, s.began, s.until) for s in spans(self.events) if s.kind in ("paused", "detached")]
+        changes = [(e.node, e.began, e.ended) for e in self.events if isinstance(e, NodeFaultSet) and e.kind != "clock"]
+        return any(n in nodes and low <= until and high >= began for n, low, high in (*lasting, *changes))
+
+    def _asked(self) -> list[Asked]:
+        return [e for e in self.events if isinstance(e, Asked) and e.outcome != "lost"]
+
+    def _faults_on(self, links: Iterable[str]) -> list[tuple[ConditionsSet, float, float]]:
+        """Return the uncalm conditions of these links with the time in which each was fully in force."""
+        result = []
+        for link in links:
+            changes = sorted(
+                (e for e in self.events if isinstance(e, ConditionsSet) and e.link == link),
+                key=lambda e: e.began,
+            )
+            ends = [*(c.began for c in changes[1:]), float("inf")]
+            result += [(c, c.ended, e) for c, e in zip(changes, ends, strict=False) if not c.conditions.calm]
+        return result
+
+    def _add_witnesses(self) -> None:
+        for asked in self._asked():
+            opened = self._asks[asked.ask]
+            until = opened.until or asked.settled
+            for change, began, ended in self._faults_on(self._home.way_of(asked.hub, opened.owner)):
+                low, high = max(began, asked.began), min(ended, until)
+                if low >= high:
+                    continue
+                for fault in change.conditions.faults(change.link):
+                    amount = self._witness(fault, change, opened, low, high)
+                    if amount:
+                        self._record(Met(at=low, ask=asked.ask, fault=fault, amount=amount))
+        exchanges = [self._exchange(asked) for asked in self._asked()]
+        for proof in list(proofs(self.events, exchanges, self._home.meter)):
+            self._record(proof)
+
+    def _exchange(self, asked: Asked) -> Exchange:
+        """Return what an ask could cross; a still's exchange is over when it has settled."""
+        opened = self._asks[asked.ask]
+        until = (opened.until or asked.settled) if asked.feed == "stream" else asked.settled
+        way = self._home.links_of(self._home.way_of(asked.hub, opened.owner))
+        return Exchange(asked, way, until, signed_in=opened.owner is not None)
+
+    def _witness(self, fault: Fault, change: ConditionsSet, opened: _Open, low: float, high: float) -> int:
+        if fault.kind != REFUSED:
+            ways = change.conditions.ways_of(fault.kind)
+            moved = sum(self._home.meter.moved(fault.link, way, low, high) for way in ways)
+            if TOXICS[fault.kind].ENDS_CONNECTIONS:
+                return moved + self._home.meter.ended(fault.link, low, high)
+            return moved
+        dropped = self._home.meter.dropped(fault.link, change.began) if low <= change.ended else 0
+        return dropped + self._refusals(fault.link, opened)
+
+    def _refusals(self, link: str, opened: _Open) -> int:
+        """Count the lines in which the dialling node itself says that this link's address refused it."""
+        address = self._home.stack.dialled(link)
+        client = self._home.client_of(link)
+        host, port = address.rsplit(":", 1)
+        resolved = self._home.links.hops[link].listen  # nginx names the address that it resolved the name to
+        spellings = (address, f"('{host}', {port})", resolved)
+        lines = opened.refusals.get(client, "").splitlines()
+        return sum("refused" in x.lower() and any(s in x for s in spellings) for x in lines)
+
+
+def in_parallel(items: Iterable[object], do: Callable[..., object]) -> None:
+    """Do something for each item at once, in threads; the first error is raised when all are done."""
+    todo = list(items)
+    if not todo:
+        return
+    with ThreadPoolExecutor(len(todo), thread_name_prefix="ownframe") as pool:
+        for future in [pool.submit(do, item) for item in todo]:
+            future.result()
+
+
+def wait_until_clock(at: float) -> None:
+    """Return at `at` on the monotonic clock, or at once when it has passed."""
+    threading.Event().wait(max(0.0, at - time.monotonic()))
+
+
+def unknown_link(link: str, known: Iterable[str]) -> Misuse:
+    """Return the error for a link that the home system does not have."""
+    return Misuse(f"there is no link {link!r}{nearest(link, list(known))}")

@@ -1,0 +1,228 @@
+"""The shell door: ``ownframe demo``, ``doctor`` and ``clean``; ``key``, ``stamp``, ``judge`` and ``test-card``."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from chaos import current
+from chaos.errors import OwnframeError, Surroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+UNUSABLE = 3
+"""Exit code of 'could not run or used wrongly'; 0 passed, 1 leak, 2 inconclusive."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(importlib.metadata.version("ownframe"))
+def cli() -> None:
+    """Network-fault chaos testing for smart-home video.
+
+    Exit codes: 0 passed, 1 leak, 2 inconclusive, 3 could not run or used wrongly.
+    """
+
+
+@cli.command()
+@click.option(
+    "--evidence",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("ownframe-evidence"),
+    show_default=True,
+    help="Folder under which the demo leaves its evidence.",
+)
+@click.option("--cases", type=click.IntRange(1), default=25, show_default=True, help="Cases each scenario may take.")
+@click.option("--seed", type=int, default=None, help="Make what is drawn reproducible.")
+def demo(evidence: Path, cases: int, seed: int | None) -> int:
+    """Find the December-26 leak on real parts, then show the same scenarios passing without the update."""
+    from chaos import demo as story  # noqa: PLC0415 - `ownframe --help` imports nothing heavy
+
+    return int(story.tell(evidence, cases=cases, seed=seed))
+
+
+@cli.command()
+def doctor() -> int:
+    """Say what this machine has, what each stack needs, and what to do about what is missing."""
+    from chaos import doctor as examination  # noqa: PLC0415 - lazy
+
+    return int(examination.tell())
+
+
+@cli.command()
+def clean() -> int:
+    """Remove what runs of this user left that were killed: processes, folders, containers and networks.
+
+    Only what belongs to a run whose process is certainly gone is touched, and never a neighbour's.
+    """
+    from chaos import children  # noqa: PLC0415 - lazy
+
+    cleared = children.clear_leftovers()
+    try:
+        from chaos.stacks import docker_engine  # noqa: PLC0415 - lazy
+
+        cleared += docker_engine.clear_leftovers(docker_engine.connect())
+    except Surroundings as no_engine:
+        click.echo(f"containers were not looked for: {no_engine}")
+    for line in cleared or ["nothing was left behind"]:
+        click.echo(line)
+    return 0
+
+
+_key_file = click.option(
+    "--key-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="File with the key, then those of earlier runs, a line each; else the variable OWNFRAME_KEYS is read.",
+)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def key(file: Path) -> int:
+    """Make a fresh badge key in FILE, which only you can read; what is printed is its id, never the key."""
+    from chaos import keys  # noqa: PLC0415 - lazy
+
+    made = keys.create(file)
+    click.echo(f"key {made.id} is in {file}")
+    return 0
+
+
+@cli.command()
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@_key_file
+@click.option("--owner", type=click.IntRange(1, 65_535), required=True, help="Number of the owner.")
+@click.option("--camera", type=click.IntRange(1, 255), default=1, show_default=True, help="Number of the camera.")
+@click.option("--case", type=click.IntRange(0, (1 << 24) - 1), default=0, show_default=True, help="Number of the case.")
+def stamp(sources: tuple[Path, ...], target: Path, key_file: Path | None, owner: int, camera: int, case: int) -> int:
+    """Stamp pictures or videos with an owner's badge, into the file or folder TARGET.
+
+    Each frame has the next frame number. Exit code 3 if anything could not be stamped; the rest is.
+    """
+    from chaos import keys, stampfiles  # noqa: PLC0415 - lazy
+    from chaos.judging import files  # noqa: PLC0415 - lazy
+
+    stamper = stampfiles.Stamper(keys.load(key_file)[0], case, owner, camera)
+    found = [Path(f) for f in files(sources)]
+    with _progress("stamping", len(found)) as done:
+        wrong = stampfiles.stamp_files(stamper, found, target, done)
+    for sentence in wrong:
+        click.echo(f"ownframe: {sentence}", err=True)
+    click.echo(f"stamped {len(found) - len(wrong)} of {len(found)} into {target}", err=True)
+    return UNUSABLE if wrong else 0
+
+
+@cli.command("test-card")
+@_key_file
+@click.option("--owner", type=click.IntRange(1, 65_535), required=True, help="Number of the owner.")
+@click.option("--camera", type=click.IntRange(1, 255), default=1, show_default=True, help="Number of the camera.")
+@click.option("--case", type=click.IntRange(0, (1 << 24) - 1), default=0, show_default=True, help="Number of the case.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address of this machine to serve at.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Port to serve at; any free one if not given.")
+def test_card(key_file: Path | None, owner: int, camera: int, case: int, host: str, port: int) -> int:
+    """Serve a page with an owner's live badge, full screen, for a physical camera to film.
+
+    The marks beside the badge let `ownframe judge --find` read what the camera saw at an angle. Ends with Ctrl-C.
+    """
+    from chaos import keys, testcard  # noqa: PLC0415 - lazy
+
+    card = testcard.TestCard(keys.load(key_file)[0], case, owner, camera)
+    testcard.serve(card, host, port, lambda url: click.echo(f"the test card of owner {owner} is at {url}"))
+    return 0
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_key_file
+@click.option("--owner", default=None, help="Whose frames these must be, by number or name; all others are foreign.")
+@click.option("--camera", type=click.IntRange(1, 255), default=None, help="Which of the owner's cameras, by number.")
+@click.option("--case", "cases", type=click.IntRange(0, (1 << 24) - 1), multiple=True, help="Match slivers of it too.")
+@click.option("--owners", type=click.Path(dir_okay=False, path_type=Path), help="File of owners' names, a line each.")
+@click.option("--cameras", type=click.IntRange(1, 255), default=1, show_default=True, help="Cameras an owner has.")
+@click.option("--box", default=None, metavar="X,Y,W,H", help="Where the picture sits in each frame, in pixels.")
+@click.option("--find", is_flag=True, help="Find a test card that was filmed at an angle, by its marks.")
+@click.option("--jobs", type=click.IntRange(1, 256), default=None, help="Processes; one a core if not given.")
+def judge(
+    paths: tuple[Path, ...],
+    key_file: Path | None,
+    owner: str | None,
+    camera: int | None,
+    cases: tuple[int, ...],
+    owners: Path | None,
+    cameras: int,
+    box: str | None,
+    find: bool,
+    jobs: int | None,
+) -> int:
+    """Say whose picture each frame of files and folders is, as one line of JSON a frame.
+
+    Exit codes: 0 all named (or own, or blank), 1 a foreign or misdirected frame, 2 some unreadable or nothing there.
+    """
+    import os  # noqa: PLC0415 - lazy
+
+    from chaos import judging, keys  # noqa: PLC0415 - lazy
+
+    task = judging.task(keys.load(key_file), owners, owner, camera, box, cases, cameras, find=find)
+    found = judging.files(paths)
+    out = sys.stdout.buffer
+    with _progress("judging", len(found)) as done:
+        counts = judging.judge(task, found, jobs or os.cpu_count() or 1, out.write, done)
+    out.flush()
+    click.echo(judging.summary(counts, task), err=True)
+    return judging.exit_code(counts)
+
+
+@contextlib.contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[], object]]:
+    """Show a bar on a terminal's stderr, and yield what moves it by one."""
+    from rich.console import Console  # noqa: PLC0415 - lazy
+    from rich.progress import BarColumn as Bar  # noqa: PLC0415 - lazy
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - lazy
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        Bar(),
+        MofNCompleteColumn(),
+        TextColumn("files"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(what, total=total)
+        yield lambda: progress.advance(bar)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with the outcome's code."""
+    began = time.monotonic()
+    try:
+        with current.stoppable():
+            code = cli.main(arguments, prog_name="ownframe", standalone_mode=False)
+    except click.exceptions.Exit as asked:
+        code = asked.exit_code
+    except click.ClickException as wrong:
+        wrong.show()
+        code = UNUSABLE
+    except OwnframeError as told:
+        click.echo(f"ownframe: {told}", err=True)
+        code = UNUSABLE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo(f"ownframe: stopped after {time.monotonic() - began:.0f} s; nothing of it runs any more", err=True)
+        code = 2
+    except Exception:  # noqa: BLE001 - Python's own code for a crash is 1, and 1 says that somebody saw a stranger
+        traceback.print_exc()
+        click.echo("ownframe: the above is a bug in ownframe and no verdict; please report it", err=True)
+        code = UNUSABLE
+    sys.exit(code or 0)
+
+
+if __name__ == "__main__":
+    main()

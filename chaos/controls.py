@@ -1,0 +1,114 @@
+"""Controls: what a harness that works must see, tried before and after the cases of a chapter.
+
+*Crossed scenes*: since the harness owns what the cameras film, it lets each camera film another owner's scene for a
+moment. Whatever the home system does, every hub that shows a picture then shows a foreign badge, through the very
+codecs, caches and screens of this run, and the judge must report each. *Cut links*: each camera's and each
+hub's link is cut while a stream plays, and the picture behind it must stop advancing; one that goes on has a way around
+the faults.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from chaos.case import Case, in_parallel, wait_until_clock
+from chaos.conditions import CLEAR, OUTAGE
+from chaos.errors import Surroundings
+from chaos.history import ControlSeen, Displayed, Event
+from chaos.home import CAMERAS, Home, wait_for
+from chaos.plan import DEFAULT_CAMERA
+from chaos.verdict import Verdict, judge
+
+CROSSED = "crossed scenes"
+CUT = "cut links"
+IN_FLIGHT = 0.25
+"""Seconds after a cut in which a picture filmed before it may still arrive: a frame's time plus one camera buffer."""
+TOGETHER = 3
+ATTEMPTS = 4
+ADVANCE_WITHIN = 4.0
+"""Seconds in which a stream on clear links shows a second picture; it does in 0.4 s on a quiet machine (measured)."""
+WATCHED = 0.8
+"""Seconds for which a cut picture is watched: four frames of the stream at its 5 a second."""
+
+
+def crossed_scenes(home: Home) -> list[Event]:
+    """Cross every lens with the next owner's, let everybody ask, and report whether the judge named each hub."""
+    owners = home.owners
+    films = {o: owners[(i + 1) % len(owners)] for i, o in enumerate(owners)}
+    case = home.case(kind="control")
+    with home.scene.crossed({(o, c): (other, c) for o, other in films.items() for c in CAMERAS}):
+        home.wait_filming(films)
+        case.ask_together(*owners)
+    events = home.finish(case)
+    reported = {
+        (j.frame.hub, j.guilty.owner) for j in judge(events) if j.verdict is Verdict.FOREIGN and j.guilty is not None
+    }
+    missed = [f"{o}'s hub with {films[o]}'s scene" for o in owners if (o, films[o]) not in reported]
+    return [*events, home.note(_seen(CROSSED, missed, f"the judge reported every one of {len(owners)} hubs"))]
+
+
+def cut_links(home: Home) -> list[Event]:
+    """Play streams, cut their camera links, then their hub links, and watch whether the pictures stop.
+
+    A few owners at a time: on two cores eight streams at once do not keep up, and end by themselves.
+    """
+    case = home.case(kind="control")
+    missed: list[str] = []
+    for start in range(0, len(home.owners), TOGETHER):
+        owners = home.owners[start : start + TOGETHER]
+        for role in ("camera", "hub"):
+            missed += _cut(case, {o: f"{o}.{role}" for o in owners})
+        in_parallel(owners, case.close)
+    events = home.finish(case)
+    shown = {e.hub for e in events if isinstance(e, Displayed) and e.reading.sightings}
+    missed += [f"{o}'s hub showed nothing" for o in home.owners if o not in shown]
+    return [
+        *events,
+        home.note(_seen(CUT, missed, f"{2 * len(home.owners)} links were cut and their pictures stopped")),
+    ]
+
+
+def _cut(case: Case, links: Mapping[str, str]) -> list[str]:
+    """Play a stream for each owner, cut the owner's link, and return what was filmed after that."""
+    _play_everywhere(case, links)
+    for link in links.values():
+        case.set_conditions(link, OUTAGE)
+    cut = time.monotonic()
+    wait_until_clock(cut + IN_FLIGHT + WATCHED)
+    missed = [
+        f"the picture behind {link} was filmed {newest - cut:.2f} s after its link was cut"
+        for owner, link in links.items()
+        if (newest := max(case.captured(owner), default=cut)) > cut + IN_FLIGHT
+    ]
+    for link in links.values():
+        case.set_conditions(link, CLEAR)
+    return missed
+
+
+def _play_everywhere(case: Case, owners: Iterable[str]) -> None:
+    """Return once every hub's stream advances; one that the home system itself ended is asked for again."""
+    standing = list(owners)
+    for attempt in range(ATTEMPTS):
+        in_parallel(standing, lambda o: case.ask(o, camera=DEFAULT_CAMERA, feed="stream"))
+        try:
+            wait_for("every stream to advance", lambda: _lack(case, owners), seconds=ADVANCE_WITHIN)
+        except Surroundings:
+            standing = [o for o in owners if not _advances(case, o)]
+            if attempt == ATTEMPTS - 1:
+                raise
+        else:
+            return
+
+
+def _advances(case: Case, owner: str) -> bool:
+    return len(set(case.captured(owner))) > 1
+
+
+def _lack(case: Case, owners: Iterable[str]) -> str | None:
+    standing = [o for o in owners if not _advances(case, o)]
+    return f"no second picture on {', '.join(standing)}" if standing else None
+
+
+def _seen(what: str, missed: Sequence[str], well: str) -> ControlSeen:
+    return ControlSeen(at=time.monotonic(), what=what, seen=not missed, detail="; ".join(missed) or well)

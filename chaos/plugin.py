@@ -1,0 +1,188 @@
+"""The pytest door: options, the run of a session, a plain `home` fixture, and how a verdict is shown.
+
+Nothing heavy is imported before a scenario or the `home` fixture is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chaos import current
+from chaos.errors import OwnframeError
+
+if TYPE_CHECKING:
+    from chaos.case import Case
+    from chaos.run import Run
+
+_STATE = pytest.StashKey["_Session"]()
+_PROPERTY = "ownframe"
+"""Name of the JUnit property that says what a test came to when it is no pass."""
+_PICTURE = "ownframe.picture"
+"""Name of the JUnit property with the path of the picture that was somebody else's."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of a run."""
+    group = parser.getgroup("ownframe", "network-fault chaos scenarios")
+    group.addoption("--stack", default="process", help="where the home system's nodes run (default: process)")
+    group.addoption("--update", metavar="NAME_OR_FOLDER", help="an update to lay over the home system")
+    group.addoption("--evidence", metavar="FOLDER", default="ownframe-evidence", help="where runs leave their evidence")
+    group.addoption("--cases", metavar="N", type=int, help="plans that each scenario executes (default: its own)")
+
+
+class _Session:
+    """The run of one pytest session, made when it is first used."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._run: Run | None = None
+        self.outcomes: set[str] = set()
+
+    def run(self) -> Run:
+        if self._run is None:
+            from chaos.run import Run, Settings  # noqa: PLC0415 - lazy: see the head of this file
+
+            option = self._config.getoption
+            settings = Settings(
+                stack=option("--stack"),
+                update=option("--update"),
+                evidence=Path(option("--evidence")),
+                cases=option("--cases"),
+            )
+            self._run = Run(settings, say=self._say)
+        return self._run
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note what each test came to; under pytest-xdist this is called where the session ends."""
+        self.outcomes.update(str(v) for k, v in report.user_properties if k == _PROPERTY)
+
+    @property
+    def started(self) -> Run | None:
+        return self._run
+
+    def close(self) -> None:
+        """End the run, and write the page about it."""
+        if self._run is not None:
+            from chaos import report  # noqa: PLC0415 - lazy
+
+            self._run.close()
+            title = f"{self._run.settings.stack}, {self._run.settings.update or 'the home system as it is'}"
+            parts = [(title, self._run.evidence, self._run.findings)]
+            report.write_page(self._run.evidence.folder / "index.html", parts)
+
+    def _say(self, line: str) -> None:
+        capture = self._config.pluginmanager.getplugin("capturemanager")
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is None or self._config.get_verbosity() < 1:
+            return
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            reporter.write_line(f"ownframe: {line}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the session's run available to scenarios, and let SIGTERM end a run as Ctrl-C does."""
+    session = config.stash[_STATE] = _Session(config)
+    config.pluginmanager.register(session, "ownframe-session")
+    cleanup = contextlib.ExitStack()
+    config.add_cleanup(cleanup.close)
+    cleanup.enter_context(current.running(session.run))
+    cleanup.enter_context(current.stoppable())
+
+
+@pytest.fixture
+def home(request: pytest.FixtureRequest) -> Iterator[Case]:
+    """A freshly reset home system with a scenario's verbs, for a test without Hypothesis.
+
+    What must hold is the same: after the test every displayed frame is judged, and a control is run before and after.
+    Other owners than ada, grace and lin: ``@pytest.mark.homes("ada", "grace", "lin", "joan")``.
+    """
+    from chaos.household import Inconclusive, Leak  # noqa: PLC0415 - lazy
+    from chaos.plan import Plan  # noqa: PLC0415 - lazy
+    from chaos.run import Chapter, sentence  # noqa: PLC0415 - lazy
+    from chaos.verdict import Outcome, Rules  # noqa: PLC0415 - lazy
+
+    marker = request.node.get_closest_marker("homes")
+    owners = tuple(marker.args) if marker else ("ada", "grace", "lin")
+    run = current.run()
+    chapter = Chapter(run, request.node.name, owners, Rules(minimum_strong_asks=0))
+    case = chapter.home.case()
+    yield case
+    if current.stopping():  # pytest ends its session by ending fixtures: one that raises would cost JUnit and the page
+        return
+    result = chapter.judged(Plan(owners, ()), chapter.home.finish(case))
+    conclusion = chapter.finish()
+    if result.leaks:
+        picture = run.evidence.full(result.leaks[0].frame.digest)
+        raise Leak(f"{sentence(result.leaks[0])} picture: {picture}", picture)
+    if conclusion.outcome is not Outcome.PASSED:
+        raise Inconclusive("inconclusive: " + "; ".join(conclusion.reasons))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show a finding as its own text, and what is unknown or unusable as an error instead of a failure."""
+    report = yield
+    if call.excinfo is None:
+        return report
+    error = call.excinfo.value
+    kind = type(error).__name__ if type(error).__module__.startswith("chaos.") else ""
+    outcome = {"Leak": "leak", "Inconclusive": "inconclusive"}.get(kind)
+    if isinstance(error, OwnframeError):
+        outcome = "unusable"
+    if outcome is not None:
+        report.longrepr = str(error)
+        report.when = "call" if outcome == "leak" else "setup"  # pytest and JUnit call the latter an error
+        told = [(_PROPERTY, outcome)]
+        picture = getattr(error, "picture", None) if outcome == "leak" else None
+        if picture is not None:
+            told.append((_PICTURE, str(picture)))
+            # what GitLab and Jenkins' JUnit Attachments show beside the test: a line in its <system-out>
+            section = ("Captured stdout call", f"[[ATTACHMENT|{picture}]]")
+            if call.when == "teardown":
+                report.sections.append(section)
+            else:
+                item.add_report_section("call", "stdout", section[1])
+        report.user_properties.extend(told)
+        if call.when != "teardown":
+            item.user_properties.extend(told)  # JUnit takes those of the last report, which is made from these
+    return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+    """End the run, and make its verdict pytest's exit status: leak 1, inconclusive 2, unusable 3."""
+    state = session.config.stash[_STATE]
+    state.close()
+    if "leak" in state.outcomes:
+        session.exitstatus = 1
+    elif exitstatus == pytest.ExitCode.TESTS_FAILED and state.outcomes:
+        session.exitstatus = 3 if "unusable" in state.outcomes else 2
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how hard was tried, and where the evidence is."""
+    run = config.stash[_STATE].started
+    if run is None:
+        return
+    terminalreporter.section("ownframe")
+    for name, conclusion in run.conclusions.items():
+        tried = conclusion.exercise
+        bound = (
+            f", so at 95 % fewer than 1 in {1 / tried.bound_95:.0f} leak"
+            if tried.bound_95 and not conclusion.leaks
+            else ""
+        )
+        terminalreporter.write_line(
+            f"{name}: {conclusion.outcome.name.lower()}; {tried.cases} cases, {tried.asks} asks, "
+            f"{tried.displayed} displayed frames; {tried.strong_asks} asks met a fault and displayed own content{bound}"
+        )
+    terminalreporter.write_line(f"evidence: {run.evidence.folder}")

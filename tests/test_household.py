@@ -1,0 +1,282 @@
+"""Plans are drawn to their end, executed once each, judged in one place."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
+
+from chaos import Household, any_camera, any_clock, any_home, any_link, any_node, any_node_fault, conditions, current
+from chaos.errors import Misuse, Surroundings
+from chaos.faults import NodeFaults
+from chaos.household import STEPS
+from chaos.plan import (
+    Ask,
+    AskTogether,
+    Attach,
+    Detach,
+    NodeFault,
+    Pause,
+    Plan,
+    Restart,
+    Resume,
+    SetClock,
+    SetConditions,
+)
+from chaos.topology import Link, Node, Topology
+
+OWNERS = ("ada", "grace", "lin")
+EVERY_FAULT = get_args(NodeFault)
+
+
+class _Result:
+    def __init__(self, leaks: bool) -> None:
+        self.leaks = ("a leak",) if leaks else ()
+
+
+class _Chapter:
+    """Stands for a chapter: executes nothing, remembers verdicts as the real one does."""
+
+    def __init__(self, leaks=lambda plan: False, faults=EVERY_FAULT) -> None:
+        nodes = tuple(Node(n, "other", (), (), {}, ".") for n in ("relay", "cache"))
+        nodes += tuple(Node(f"{o}.camera", "camera", (), (), {}, ".", o) for o in OWNERS)
+        links = tuple(Link(f"{o}.camera", "relay", f"{o}.camera", "public") for o in OWNERS)
+        topology = Topology(OWNERS, nodes, links)
+        stack = SimpleNamespace(name="process", faults=frozenset(faults))
+        self.home = SimpleNamespace(topology=topology, stack=stack, faults=NodeFaults(topology, stack))
+        self.leaked = None
+        self.broken = None
+        self.executed: list[Plan] = []
+        self._ledger: dict[str, _Result] = {}
+        self._leaks = leaks
+
+    def execute(self, plan: Plan) -> _Result:
+        if plan.digest not in self._ledger:
+            self.executed.append(plan)
+            self._ledger[plan.digest] = _Result(self._leaks(plan))
+        return self._ledger[plan.digest]
+
+
+class Quiet(Household):
+    homes = OWNERS
+
+    @rule(home=any_home)
+    def asks(self, home):
+        self.ask(home)
+
+    @rule(link=any_link, under=conditions.poor())
+    def turns(self, link, under):
+        self.set_conditions(link, under)
+
+    @rule(node=any_node)
+    def restarts(self, node):
+        self.restart(node)
+
+
+def test_every_plan_that_is_drawn_is_executed_once_and_ends_with_everybody_asking():
+    chapter = _Chapter()
+    assert Quiet.hunt(chapter, 12) is None
+    assert 1 <= len(chapter.executed) <= 12
+    assert len({p.digest for p in chapter.executed}) == len(chapter.executed)
+    for plan in chapter.executed:
+        assert plan.steps[-1] == AskTogether(tuple(Ask(o) for o in OWNERS))
+        assert len(plan.steps) <= 6 * STEPS + 1, "four a motif, and two links cleared beside"
+
+
+def test_nothing_is_executed_before_the_plan_is_drawn_to_its_end():
+    """Rules return nothing and touch nothing: a drawn rule that fails leaves no execution behind."""
+
+    class Fails(Household):
+        homes = OWNERS
+        motifs = False
+
+        @rule(home=any_home)
+        def asks_then_breaks(self, home):
+            self.ask(home)
+            raise ZeroDivisionError
+
+    chapter = _Chapter()
+    with pytest.raises(ZeroDivisionError):
+        Fails.hunt(chapter, 5)
+    assert chapter.executed == []
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.5, 0.3])
+def test_a_leak_that_fires_sometimes_is_returned_and_never_called_flaky(rate):
+    for number in range(20):
+        chance = np.random.default_rng(number)
+        chapter = _Chapter(lambda plan, chance=chance: bool(chance.random() < rate))
+        leaked = Quiet.hunt(chapter, 30, seeded=number)
+        assert leaked is not None
+        assert chapter.executed[-1] == leaked, "the search ends with the plan that leaked"
+
+
+def test_the_motif_is_among_what_is_drawn_and_can_be_left_out():
+    def has_motif(plan: Plan) -> bool:
+        kinds = [type(s) for s in plan.steps]
+        return any(kinds[i : i + 3] == [Ask, SetConditions, Ask] for i in range(len(kinds)))
+
+    class Without(Household):
+        homes = OWNERS
+        motifs = False
+
+        @rule(node=any_node)
+        def restarts(self, node):
+            self.restart(node)
+
+    drawn, without = _Chapter(), _Chapter()
+    Quiet.hunt(drawn, 20, seeded=1)
+    Without.hunt(without, 20, seeded=1)
+    assert any(has_motif(p) for p in drawn.executed)
+    assert not any(isinstance(s, SetConditions) for p in without.executed for s in p.steps)
+
+
+def test_the_same_seed_draws_the_same_plans():
+    first, second, third = _Chapter(), _Chapter(), _Chapter()
+    Quiet.hunt(first, 10, seeded=3)
+    Quiet.hunt(second, 10, seeded=3)
+    Quiet.hunt(third, 10, seeded=4)
+    assert [p.digest for p in first.executed] == [p.digest for p in second.executed]
+    assert [p.digest for p in first.executed] != [p.digest for p in third.executed]
+
+
+def test_failing_surroundings_end_the_search_with_their_own_sentence():
+    chapter = _Chapter()
+    seen = []
+
+    def dies(plan: Plan) -> _Result:
+        seen.append(plan)
+        raise Surroundings("Toxiproxy died")
+
+    chapter.execute = dies
+    with pytest.raises(Surroundings, match="Toxiproxy died"):
+        Quiet.hunt(chapter, 10)
+    assert len(seen) == 1, "a broken system is not tried again"
+
+
+@pytest.mark.parametrize(
+    ("verb", "message"),
+    [
+        (lambda m: m.ask("gracie"), "no home 'gracie'; did you mean 'grace'"),
+        (lambda m: m.ask_together("ada", "bob"), "no home 'bob'"),
+        (lambda m: m.ask_together(), "expected at least one"),
+        (lambda m: m.clear("ada.cam"), "no link 'ada.cam'; did you mean 'ada.camera'"),
+        (lambda m: m.set_conditions("ada.camera", "EDGE"), "are no conditions"),
+        (lambda m: m.restart("relais"), "no node 'relais'; did you mean 'relay'"),
+        (lambda m: m.change_account("ada", owner="eve"), "no home 'eve'"),
+        (lambda m: m.pause("relais"), "no node 'relais'; did you mean 'relay'"),
+        (lambda m: m.resume("cash"), "no node 'cash'; did you mean 'cache'"),
+        (lambda m: m.detach("ada.cam"), "no node 'ada.cam'; did you mean 'ada.camera'"),
+        (lambda m: m.attach("ada.cam", new_address=True), "no node 'ada.cam'; did you mean 'ada.camera'"),
+        (lambda m: m.set_clock("ada.cam", offset_s=60), "no node 'ada.cam'; did you mean 'ada.camera'"),
+        (lambda m: m.set_clock("relay", offset_s=60), "relay has no clock to set; the cameras have: ada.camera"),
+        (
+            lambda m: m.set_clock("ada.camera", time_zone="Asia/Tokio"),
+            "no time zone 'Asia/Tokio'; did you mean 'Asia/T",
+        ),
+        (lambda m: m.set_clock("ada.camera", offset_s=0.5), "expected whole seconds"),
+    ],
+)
+def test_wrong_use_of_a_verb_is_a_sentence_with_the_nearest_right_name(verb, message):
+    class Wrong(Household):
+        homes = OWNERS
+        motifs = False
+
+        @rule()
+        def goes_wrong(self):
+            verb(self)
+
+    with pytest.raises(Misuse, match=message):
+        Wrong.hunt(_Chapter(), 3)
+
+
+def test_a_scenario_cannot_switch_the_property_off():
+    for name in ("teardown", "check", "__init__"):
+        with pytest.raises(Misuse, match=f"overrides {name}"):
+            type("Sneaky", (Household,), {name: lambda self: None})
+
+
+@pytest.mark.parametrize("homes", [(), ("ada",), ("ada", "grace"), ("ada", "grace", "ada")])
+def test_fewer_than_three_different_owners_are_refused(homes):
+    with pytest.raises(Misuse, match="at least 3 different"):
+        type("TooFew", (Household,), {"homes": homes})
+
+
+def test_a_scenario_outside_of_pytest_says_how_to_run_it(monkeypatch):
+    with pytest.raises(Misuse, match="run its TestCase with `pytest FILE`"):
+        Quiet()
+    monkeypatch.setattr(current, "_makers", [])
+    with pytest.raises(Misuse, match="outside of pytest"):
+        current.run()
+
+
+def test_strategies_follow_the_class_that_draws_them():
+    class FourHomes(Household):
+        homes = (*OWNERS, "joan")
+        motifs = False
+
+        @rule(home=any_home, after_ms=st.sampled_from([20, 60]))
+        def gives_up(self, home, after_ms):
+            self.give_up(home, after_ms=after_ms)
+
+    chapter = _Chapter()
+    FourHomes.hunt(chapter, 20, seeded=0)
+    drawn = {s.home for p in chapter.executed for s in p.steps if not isinstance(s, AskTogether)}
+    assert drawn == {"ada", "grace", "lin", "joan"}
+
+
+@pytest.mark.parametrize("verb", [lambda m: m.detach("relay"), lambda m: m.attach("relay", new_address=True)])
+def test_what_a_stack_cannot_do_is_refused_with_the_stack_that_can_and_nothing_is_executed(verb):
+    class Detaches(Household):
+        homes = OWNERS
+        motifs = False
+
+        @rule()
+        def cannot(self):
+            verb(self)
+
+    chapter = _Chapter(faults=("restarted", "paused", "clock"))
+    with pytest.raises(Misuse, match=r"(detach|attach)\('relay'.*cannot be done on --stack process.*--stack docker"):
+        Detaches.hunt(chapter, 3)
+    assert chapter.executed == []
+
+
+def _drawn_faults(faults) -> set[type]:
+    class Anything(Household):
+        homes = OWNERS
+        motifs = False
+
+        @rule(fault=any_node_fault)
+        def a_node_fails(self, fault):
+            self.add(fault)
+
+    chapter = _Chapter(faults=faults)
+    Anything.hunt(chapter, 40, seeded=1)
+    steps = [s for p in chapter.executed for s in p.steps if not isinstance(s, AskTogether)]
+    return {(type(s), getattr(s, "new_address", None)) for s in steps}
+
+
+def test_of_all_faults_of_nodes_those_are_drawn_that_the_stack_can_do():
+    some = {(Pause, None), (Resume, None), (Restart, None), (SetClock, None)}
+    assert _drawn_faults(("restarted", "paused", "clock")) == some
+    assert _drawn_faults(EVERY_FAULT) == some | {(Detach, None), (Attach, False), (Attach, True)}
+
+
+def test_a_rule_may_draw_a_camera_and_its_clock():
+    class Clocks(Household):
+        homes = OWNERS
+        motifs = False
+
+        @rule(camera=any_camera, clock=any_clock)
+        def a_clock_goes_wrong(self, camera, clock):
+            self.set_clock(camera, **clock)
+
+    chapter = _Chapter()
+    Clocks.hunt(chapter, 10, seeded=1)
+    steps = [s for p in chapter.executed for s in p.steps if isinstance(s, SetClock)]
+    assert {s.node for s in steps} == {f"{o}.camera" for o in OWNERS}
+    assert len({(s.offset_s, s.time_zone) for s in steps}) > 5

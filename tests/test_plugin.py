@@ -1,0 +1,86 @@
+"""pytest inside pytest: what a verdict looks like to the user, in the exit status and in JUnit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+
+SCENARIO = """
+from hypothesis.stateful import rule
+from chaos import Household, any_home
+
+class Evening(Household):
+    @rule(home=any_home)
+    def asks(self, home):
+        self.ask(home)
+
+TestEvening = Evening.TestCase
+"""
+
+ENDS = {
+    "leak": "raise Leak('ada saw grace\\'s living-room on the hub in ada\\'s home', '/evidence/frames/1.png')",
+    "inconclusive": "raise Inconclusive('inconclusive: nothing was displayed')",
+    "misuse": "raise Misuse('there is no update')",
+    "surroundings": "raise Surroundings('Toxiproxy died')",
+    "passed": "pass",
+}
+
+
+def _run(pytester: pytest.Pytester, end: str, *arguments: str) -> tuple[pytest.RunResult, ET.Element]:
+    pytester.makeconftest(f"""
+from chaos import Household, Inconclusive, Leak, Misuse, Surroundings
+
+def check(run, *, name):
+    {ENDS[end]}
+
+Household.check = check
+import chaos.current as current
+from chaos.plugin import _Session
+_Session.run = lambda self: None
+""")
+    pytester.makepyfile(test_evening=SCENARIO)
+    result = pytester.runpytest_subprocess("--junitxml=out.xml", *arguments)
+    return result, ET.parse(pytester.path / "out.xml").getroot().find("testsuite")
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "failures", "errors"),
+    [("leak", 1, 1, 0), ("inconclusive", 2, 0, 1), ("misuse", 3, 0, 1), ("surroundings", 3, 0, 1), ("passed", 0, 0, 0)],
+)
+def test_a_verdict_is_the_exit_status_and_what_junit_shows(pytester, end, code, failures, errors):
+    result, suite = _run(pytester, end)
+    assert (int(suite.get("failures")), int(suite.get("errors"))) == (failures, errors)
+    assert result.ret == code
+
+
+def test_a_leak_is_told_by_its_headline_without_a_stack_trace_of_ours(pytester):
+    result, _ = _run(pytester, "leak")
+    result.stdout.fnmatch_lines(["*ada saw grace's living-room*"])
+    result.stdout.no_fnmatch_line("*household.py*")
+
+
+def test_a_leaks_picture_is_attached_by_its_path(pytester):
+    _, suite = _run(pytester, "leak", "-o", "junit_logging=system-out")
+    (case,) = suite.iter("testcase")
+    told = {p.get("name"): p.get("value") for p in case.iter("property")}
+    assert told == {"ownframe": "leak", "ownframe.picture": "/evidence/frames/1.png"}
+    assert "[[ATTACHMENT|/evidence/frames/1.png]]" in case.findtext("system-out")
+
+
+def test_what_is_no_leak_has_nothing_attached(pytester):
+    _, suite = _run(pytester, "inconclusive", "-o", "junit_logging=system-out")
+    assert [p.get("name") for p in suite.iter("property")] == ["ownframe"]
+
+
+def test_the_plugin_costs_nothing_where_it_is_not_used(tmp_path):
+    (tmp_path / "test_nothing.py").write_text("def test_nothing(): pass\n")
+    code = (
+        "import sys, pytest; code = pytest.main(['-q', '-p', 'no:hypothesispytest', 'test_nothing.py']);"
+        "heavy = {'numpy', 'cv2', 'hypothesis', 'aiohttp', 'toxiproxy', 'scapy'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy or code else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
