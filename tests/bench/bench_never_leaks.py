@@ -1,0 +1,90 @@
+"""The reference home system is right: so many displayed frames under poor conditions, restarts included, none foreign.
+
+A campaign, not a test: ``OWNFRAME_BENCH_FRAMES=20000 tox -e bench -- never_leaks`` is what the documentation quotes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
+
+from chaos import Household, any_home, any_link, any_node, conditions
+from chaos.run import CaseResult, Chapter, Run, Settings
+from chaos.verdict import Rules, Verdict, exercised
+
+FRAMES = int(os.environ.get("OWNFRAME_BENCH_FRAMES", "2000"))
+CHUNK = 10
+
+
+class EightHomes(Household):
+    """Eight owners, most of them watching live, on links that turn poor, around nodes that are restarted."""
+
+    homes = ("ada", "grace", "lin", "joan", "mary", "rosa", "tove", "vera")
+
+    @rule(home=any_home, other=any_home)
+    def two_owners_watch_live(self, home: str, other: str) -> None:
+        """Ask for streams, which play until the next ask on the hub."""
+        self.ask(home, feed="stream")
+        self.ask(other, feed="stream")
+
+    @rule(homes=st.lists(any_home, min_size=3, max_size=8, unique=True))
+    def many_ask_at_once(self, homes: list[str]) -> None:
+        """Ask for stills at the same moment."""
+        self.ask_together(*homes)
+
+    @rule(home=any_home, after_ms=st.sampled_from([20, 60, 150, 350]), feed=st.sampled_from(["still", "stream"]))
+    def an_owner_gives_up(self, home: str, after_ms: int, feed: str) -> None:
+        """Close the feed early."""
+        self.give_up(home, after_ms=after_ms, feed=feed)  # type: ignore[arg-type]
+
+    @rule(home=any_home, owner=any_home)
+    def a_guest_signs_in(self, home: str, owner: str) -> None:
+        """Change the account of a hub."""
+        self.change_account(home, owner=owner)
+
+    @rule(link=any_link, under=conditions.poor())
+    def conditions_turn(self, link: str, under: conditions.Conditions) -> None:
+        """Put a link under poor conditions."""
+        self.set_conditions(link, under)
+
+    @rule(node=any_node)
+    def a_node_is_restarted(self, node: str) -> None:
+        """Restart any node."""
+        self.restart(node)
+
+
+def run() -> dict[str, float | int | str]:
+    """Hunt on the reference until `FRAMES` frames were displayed."""
+    counts: Counter[Verdict] = Counter()
+
+    def note(result: CaseResult) -> None:
+        counts.update(j.verdict for j in result.frames)
+
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, Run(Settings(evidence=Path(folder)), on_case=note) as campaign:
+        chapter = Chapter(campaign, "eight homes", EightHomes.homes, Rules())
+        number = 0
+        while sum(n for v, n in counts.items() if v is not Verdict.BLANK) < FRAMES and not counts[Verdict.FOREIGN]:
+            EightHomes.hunt(chapter, CHUNK, seeded=number)
+            number += 1
+        tried = exercised(chapter.events, ())
+        restarts = sum(type(e).__name__ == "Restarted" for e in chapter.events)
+        hung = len(chapter.home.links.restarts)
+    displayed = {v.word: n for v, n in sorted(counts.items()) if v is not Verdict.BLANK}
+    return {
+        "displayed frames": sum(displayed.values()),
+        **{f"of them {word}": n for word, n in displayed.items()},
+        "of them foreign": counts[Verdict.FOREIGN],
+        "cases": tried.cases,
+        "asks": tried.asks,
+        "restarts of nodes": restarts,
+        "replacements of a Toxiproxy that hung": hung,
+        "kinds of fault met, of those drawn": f"{len(tried.met)} of {len(tried.drawn)}",
+        "seconds": time.monotonic() - began,
+    }
