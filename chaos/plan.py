@@ -23,7 +23,13 @@ NodeFault: TypeAlias = Literal["paused", "detached", "new address", "clock", "re
 
 
 class _Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="step"):
-    pass
+    def simpler(self) -> Iterator[Step]:
+        """Yield steps to try in this one's place when a plan is made smaller, furthest move first; none by default.
+
+        Leaving a step out is tried for every step; this is about what stays: fewer askers, calmer values. Each step
+        must be strictly simpler than the one before, so that shrinking ends.
+        """
+        yield from ()
 
 
 class Ask(_Step, frozen=True, tag="ask"):
@@ -42,6 +48,11 @@ class Ask(_Step, frozen=True, tag="ask"):
     def code(self) -> str:
         """Return the Python expression for this step as a value."""
         return self.describe().replace("ask(", "Ask(", 1)
+
+    def simpler(self) -> Iterator[Step]:
+        """Yield the same ask for a still."""
+        if self.feed == "stream":
+            yield msgspec.structs.replace(self, feed="still")
 
 
 class AskTogether(_Step, frozen=True, tag="ask_together"):
@@ -65,6 +76,14 @@ class AskTogether(_Step, frozen=True, tag="ask_together"):
             return f"ask_together({', '.join(repr(a.home) for a in self.asks)}{camera})"
         return f"ask_together({', '.join(a.code() for a in self.asks)})"  # no rule draws it, a plan file may hold it
 
+    def simpler(self) -> Iterator[Step]:
+        """Yield one asker fewer; a single asker is a plain ask."""
+        if len(self.asks) == 1:
+            yield self.asks[0]
+            return
+        for i in range(len(self.asks)):
+            yield AskTogether(self.asks[:i] + self.asks[i + 1 :])
+
 
 class GiveUp(_Step, frozen=True, tag="give_up"):
     """The owner asks, and closes the feed after `after_ms` milliseconds, whatever is shown by then."""
@@ -79,6 +98,10 @@ class GiveUp(_Step, frozen=True, tag="give_up"):
         camera = "" if self.camera == DEFAULT_CAMERA else f", camera={self.camera!r}"
         feed = "" if self.feed == "still" else f", feed={self.feed!r}"
         return f"give_up({self.home!r}, after_ms={self.after_ms}{camera}{feed})"
+
+    def simpler(self) -> Iterator[Step]:
+        """Yield the ask of somebody who waits."""
+        yield Ask(self.home, self.camera, self.feed)
 
 
 class ChangeAccount(_Step, frozen=True, tag="change_account"):
@@ -101,6 +124,12 @@ class SetConditions(_Step, frozen=True, tag="set_conditions"):
     def describe(self) -> str:
         """Return a line of the printed program."""
         return f"set_conditions({self.link!r}, {self.conditions.code()})"
+
+    def simpler(self) -> Iterator[Step]:
+        """Yield calmer conditions of the same link; clearing it is a step of its own."""
+        for calmer in self.conditions.calmer():
+            if not calmer.calm:
+                yield SetConditions(self.link, calmer)
 
 
 class Clear(_Step, frozen=True, tag="clear"):
@@ -216,6 +245,10 @@ class SetClock(_Step, frozen=True, tag="set_clock"):
         offset = f", offset_s={self.offset_s}" if self.offset_s else ""
         zone = "" if self.time_zone == "UTC" else f", time_zone={self.time_zone!r}"
         return f"set_clock({self.node!r}{offset}{zone})"
+
+    def simpler(self) -> Iterator[Step]:
+        """Yield calmer clocks."""
+        yield from self.calmer()
 
 
 _TEN_YEARS = 315_576_000

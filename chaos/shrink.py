@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from chaos.plan import Ask, AskTogether, GiveUp, Plan, SetClock, SetConditions, Step
+from chaos.plan import Plan
 
 
 class Shrunk(msgspec.Struct, frozen=True):
@@ -70,27 +70,5 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
             yield plan.with_steps(steps[:start] + steps[start + size :])
         size //= 2
     for i, step in enumerate(steps):
-        for simpler in _simpler(step):
+        for simpler in step.simpler():
             yield plan.with_steps((*steps[:i], simpler, *steps[i + 1 :]))
-
-
-def _simpler(step: Step) -> Iterator[Step]:
-    match step:
-        case AskTogether(asks=asks):
-            if len(asks) == 1:
-                yield asks[0]
-            else:
-                for i in range(len(asks)):
-                    yield AskTogether(asks[:i] + asks[i + 1 :])
-        case Ask(feed="stream"):
-            yield msgspec.structs.replace(step, feed="still")
-        case GiveUp():
-            yield Ask(step.home, step.camera, step.feed)
-        case SetConditions():
-            for calmer in step.conditions.calmer():
-                if not calmer.calm:
-                    yield SetConditions(step.link, calmer)
-        case SetClock():
-            yield from step.calmer()
-        case _:
-            return
