@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 from chaos.errors import Misuse
 
 if TYPE_CHECKING:
+    from chaos.household import Household
     from chaos.run import Chapter, Run
 
 _makers: list[Callable[[], Run]] = []
+_conductors: list[Callable[[type[Household]], None]] = []
 _chapters: list[Chapter] = []
 
 
@@ -45,6 +47,21 @@ def running(maker: Callable[[], Run]) -> Iterator[None]:
         yield
     finally:
         _makers.pop()
+
+
+@contextlib.contextmanager
+def conducting(conduct: Callable[[type[Household]], None]) -> Iterator[None]:
+    """While it lasts, a scenario that pytest runs is handed to `conduct`, which says how much of it is searched."""
+    _conductors.append(conduct)
+    try:
+        yield
+    finally:
+        _conductors.pop()
+
+
+def conductor() -> Callable[[type[Household]], None] | None:
+    """Return what scenarios are handed to, or None where each searches for itself."""
+    return _conductors[-1] if _conductors else None
 
 
 @contextlib.contextmanager

@@ -90,7 +90,7 @@ also detaching, attaching and new addresses."""
 
 
 class SearchEnded(Exception):  # noqa: N818 - the one way in which Hypothesis learns that it may stop
-    """A plan leaked, or the surroundings broke. Raised at one place only: Hypothesis knows a failure by its line."""
+    """A plan leaked, something broke, or time is up. Raised at one place: Hypothesis knows a failure by its line."""
 
 
 class Leak(AssertionError):  # noqa: N818 - the documentation's word
@@ -111,10 +111,15 @@ class _MakesTestCase:
     def __get__(self, _: object, scenario: type[Household]) -> type[unittest.TestCase]:
         class ScenarioTestCase(unittest.TestCase):
             __doc__ = scenario.__doc__
+            household = scenario
 
             def runTest(self) -> None:  # noqa: N802 - unittest's name
                 __tracebackhide__ = True
-                scenario.check(current.run(), name=type(self).__name__)
+                conduct = current.conductor()
+                if conduct is None:
+                    scenario.check(current.run(), name=type(self).__name__)
+                else:
+                    conduct(scenario)
 
         ScenarioTestCase.__name__ = scenario.__name__
         ScenarioTestCase.__qualname__ = scenario.__qualname__
@@ -292,7 +297,7 @@ class Household(RuleBasedStateMachine):
                 chapter.leaked = plan
         except OwnframeError as failed:
             chapter.broken = failed
-        if chapter.leaked == plan or chapter.broken is not None:
+        if chapter.leaked == plan or chapter.broken is not None or chapter.over():
             raise SearchEnded  # the one place, outside of `except`: Hypothesis tells failures apart by their context
 
     @classmethod
@@ -316,8 +321,10 @@ class Household(RuleBasedStateMachine):
         from chaos.run import Chapter  # noqa: PLC0415 - a scenario file that is only collected starts nothing
 
         chapter = Chapter(run, name, cls.homes, cls.rules_of_age)
-        leaked = cls.hunt(chapter, run.settings.cases or cls.cases, seeded)
-        finding = chapter.investigate(leaked) if leaked is not None else None
+        cls.hunt(chapter, run.settings.cases or cls.cases, seeded)
+        if chapter.leaked is None:
+            chapter.direct()
+        finding = chapter.investigate(chapter.leaked) if chapter.leaked is not None else None
         return finding, chapter.finish()
 
     @classmethod

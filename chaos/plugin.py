@@ -87,6 +87,7 @@ class _Session:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the session's run available to scenarios, and let SIGTERM end a run as Ctrl-C does."""
+    config.addinivalue_line("markers", "homes(*owners): owners of the homes of a test that takes the fixture `home`")
     session = config.stash[_STATE] = _Session(config)
     config.pluginmanager.register(session, "ownframe-session")
     cleanup = contextlib.ExitStack()
@@ -117,9 +118,10 @@ def home(request: pytest.FixtureRequest) -> Iterator[Case]:
         return
     result = chapter.judged(Plan(owners, ()), chapter.home.finish(case))
     conclusion = chapter.finish()
-    if result.leaks:
-        picture = run.evidence.full(result.leaks[0].frame.digest)
-        raise Leak(f"{sentence(result.leaks[0])} picture: {picture}", picture)
+    leaks = result.leaks or conclusion.leaks
+    if leaks:
+        picture = run.evidence.full(leaks[0].frame.digest)
+        raise Leak(f"{sentence(leaks[0])} picture: {picture}", picture)
     if conclusion.outcome is not Outcome.PASSED:
         raise Inconclusive("inconclusive: " + "; ".join(conclusion.reasons))
 

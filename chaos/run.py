@@ -12,7 +12,7 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -258,6 +258,8 @@ class Chapter:
         self.executions = 0
         self.leaked: Plan | None = None
         self.broken: OwnframeError | None = None
+        self.over: Callable[[], bool] = lambda: False
+        """Whether the search of this chapter must end now; asked after each case."""
         self._ledger: dict[str, CaseResult] = {}
         self._controls: frozenset[int] = frozenset()
         self._control()
@@ -334,12 +336,24 @@ class Chapter:
         self.run.evidence.write(f"{folder}/finding.txt", finding.text() + "\n")
         self.run.evidence.write(f"{folder}/finding.json", msgspec.json.encode(finding, enc_hook=str))
 
-    def finish(self) -> Conclusion:
+    @property
+    def has_leaked(self) -> bool:
+        """Whether any plan of this chapter leaked."""
+        return any(r.leaks for r in self._ledger.values())
+
+    def direct(self, met: Container[Fault] = ()) -> None:
+        """Add directed cases for what was drawn and met by no ask, here or (`met`) elsewhere, until one leaks."""
+        for plan in self._directed(met):
+            if self.execute(plan).leaks:
+                self.leaked = plan
+                return
+
+    def finish(self, met: Container[Fault] = ()) -> Conclusion:
         """Add directed cases for what was drawn and not met, the control again, and conclude."""
-        leaked = any(r.leaks for r in self._ledger.values())
+        if not self.has_leaked:
+            self.direct(met)
+        leaked = self.has_leaked
         if not leaked:
-            for plan in self._directed():
-                self.execute(plan)
             self._control()
         conclusion = conclude(self.events, self.rules, controls=1 if leaked else 2)
         self.run.conclusions[self.name] = conclusion
@@ -354,12 +368,13 @@ class Chapter:
         self.events += events
         self.run.evidence.forget()
 
-    def _directed(self) -> Iterator[Plan]:
+    def _directed(self, met: Container[Fault]) -> Iterator[Plan]:
         """Yield plans, each made for one kind of fault that no ask met, until each was met or the budget is spent."""
         for _ in range(DIRECTED_BUDGET):
             untried = [
                 plan
                 for fault in exercised(self.events, ()).unmet
+                if fault not in met
                 for asks in range(1, DIRECTED_TRIES + 1)
                 if (plan := self._plan_for(fault, asks)).digest not in self._ledger
             ]

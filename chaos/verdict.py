@@ -300,6 +300,22 @@ class Exercise(msgspec.Struct, frozen=True):
         return 3 / self.strong_asks if self.strong_asks else None
 
 
+def together(exercises: Iterable[Exercise]) -> Exercise:
+    """Return the sum of what several parts of one run tried; asks are numbered within each, so none counts twice."""
+    parts = tuple(exercises)
+    met: Counter[Fault] = Counter()
+    for part in parts:
+        met.update(dict(part.met))
+    return Exercise(
+        cases=sum(p.cases for p in parts),
+        asks=sum(p.asks for p in parts),
+        strong_asks=sum(p.strong_asks for p in parts),
+        displayed=sum(p.displayed for p in parts),
+        drawn=tuple(sorted({f for p in parts for f in p.drawn})),
+        met=tuple(sorted(met.items())),
+    )
+
+
 def exercised(history: Sequence[Event], judged: Sequence[Judged]) -> Exercise:
     """Count how hard the planned cases of `history` tried; controls add nothing."""
     planned = planned_cases(history)
@@ -358,13 +374,18 @@ def by_case(history: Iterable[Event]) -> Iterable[tuple[int, Event]]:
 
 
 class Conclusion(msgspec.Struct, frozen=True):
-    """The run's outcome, the frames that made it a leak, and every reason that it is not a pass."""
+    """The run's outcome, the frames that made it a leak, and every reason that it is not a pass.
+
+    `doubts` are those reasons that more cases would not take away: what could not be read, and controls.
+    """
 
     outcome: Outcome
     leaks: tuple[Judged, ...]
     reasons: tuple[str, ...]
     counts: dict[str, int]
     exercise: Exercise
+    doubts: tuple[str, ...] = ()
+    controls: tuple[ControlSeen, ...] = ()
 
 
 def is_leak(frame: Judged, rules: Rules) -> bool:
@@ -387,13 +408,15 @@ def conclude(history: Sequence[Event], rules: Rules | None = None, *, controls: 
     frames = [j for j in judged if j.case not in control_cases]  # one that belongs to no case counts: it was seen
     exercise = exercised(history, frames)
     leaks = tuple(j for j in frames if is_leak(j, rules))
-    reasons = [*_gaps(frames, exercise, rules), *_missing_controls(history, controls)]
+    unread, uncontrolled = tuple(_unread(frames)), tuple(_missing_controls(history, controls))
+    reasons = (*unread, *weaknesses(exercise, rules.minimum_strong_asks), *uncontrolled)
     outcome = Outcome.LEAK if leaks else Outcome.INCONCLUSIVE if reasons else Outcome.PASSED
     counts = Counter(j.verdict.word for j in frames)
-    return Conclusion(outcome, leaks, tuple(reasons), dict(sorted(counts.items())), exercise)
+    seen = tuple(e for e in history if isinstance(e, ControlSeen))
+    return Conclusion(outcome, leaks, reasons, dict(sorted(counts.items())), exercise, (*unread, *uncontrolled), seen)
 
 
-def _gaps(frames: Sequence[Judged], exercise: Exercise, rules: Rules) -> Iterable[str]:
+def _unread(frames: Sequence[Judged]) -> Iterable[str]:
     unexplained = [j for j in frames if j.unexplained]
     if unexplained:
         first = unexplained[0]
@@ -401,11 +424,15 @@ def _gaps(frames: Sequence[Judged], exercise: Exercise, rules: Rules) -> Iterabl
             f"{len(unexplained)} displayed frames could not be read and the harness had not damaged them; "
             f"the first is {first.frame.digest[:12]} on {first.frame.hub} in case {first.case}"
         )
+
+
+def weaknesses(exercise: Exercise, minimum_strong_asks: int) -> Iterable[str]:
+    """Yield each reason for which a search that found nothing says nothing, as a sentence."""
     if not exercise.displayed:
         yield "nothing was displayed in any case; a scenario must ask for a camera that its home system can show"
-    elif exercise.strong_asks < rules.minimum_strong_asks:
+    elif exercise.strong_asks < minimum_strong_asks:
         yield (
-            f"{exercise.strong_asks} asks met a fault and displayed own content; at least {rules.minimum_strong_asks} "
+            f"{exercise.strong_asks} asks met a fault and displayed own content; at least {minimum_strong_asks} "
             "are needed for a clean run to say anything; give it more cases or conditions that disturb"
         )
     if exercise.unmet:

@@ -27,6 +27,7 @@ from chaos.plan import (
     SetClock,
     SetConditions,
 )
+from chaos.run import Chapter
 from chaos.topology import Link, Node, Topology
 
 OWNERS = ("ada", "grace", "lin")
@@ -50,6 +51,7 @@ class _Chapter:
         self.home = SimpleNamespace(topology=topology, stack=stack, faults=NodeFaults(topology, stack))
         self.leaked = None
         self.broken = None
+        self.over = lambda: False
         self.executed: list[Plan] = []
         self._ledger: dict[str, _Result] = {}
         self._leaks = leaks
@@ -113,6 +115,35 @@ def test_a_leak_that_fires_sometimes_is_returned_and_never_called_flaky(rate):
         leaked = Quiet.hunt(chapter, 30, seeded=number)
         assert leaked is not None
         assert chapter.executed[-1] == leaked, "the search ends with the plan that leaked"
+
+
+def test_a_search_whose_time_is_up_ends_after_the_case_that_it_is_at():
+    chapter = _Chapter()
+    chapter.over = lambda: len(chapter.executed) >= 4
+    assert Quiet.hunt(chapter, 500, seeded=1) is None
+    assert len(chapter.executed) == 4
+    assert chapter.leaked is None
+
+
+def test_a_conductor_is_handed_the_scenario_that_pytest_runs():
+    handed = []
+    with current.conducting(handed.append):
+        Quiet.TestCase("runTest").runTest()
+    assert handed == [Quiet]
+    assert current.conductor() is None
+
+
+def test_a_directed_case_that_leaks_is_what_the_search_found():
+    plans = [Plan(OWNERS, (Ask(o),)) for o in OWNERS]
+    executed = []
+
+    def execute(plan: Plan) -> _Result:
+        executed.append(plan)
+        return _Result(plan is plans[1])
+
+    chapter = SimpleNamespace(_directed=lambda met: iter(plans), execute=execute, leaked=None)
+    Chapter.direct(chapter)
+    assert (executed, chapter.leaked) == (plans[:2], plans[1])
 
 
 def test_the_motif_is_among_what_is_drawn_and_can_be_left_out():

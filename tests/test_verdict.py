@@ -25,7 +25,7 @@ from chaos.history import (
     Restarted,
     Sighting,
 )
-from chaos.verdict import Outcome, Rules, Verdict, by_case, conclude, exercised, judge
+from chaos.verdict import Outcome, Rules, Verdict, by_case, conclude, exercised, judge, together, weaknesses
 from tests import makers
 from tests.makers import (
     OWNERS,
@@ -591,6 +591,28 @@ def test_an_ask_that_met_nothing_adds_no_strength():
     history = [case(), signed_in("ada", 0, 1), asked(2, ask=1), met(2), shown(6, 7, ADA), case_ended()]
 
     assert exercised(history, judge(history)).strong_asks == 0
+
+
+def test_what_parts_of_a_run_tried_adds_up_and_a_fault_that_one_of_them_met_is_met():
+    first = conclude(passing_run(cases=3)).exercise
+    second = conclude([*passing_run(), conditions_set("ada.hub", conditions.OUTAGE, 5.0)]).exercise
+    third = conclude([case(9), conditions_set("relay.cache", SLOW, 1.0), case_ended(9)]).exercise
+    whole = together([first, second, third])
+
+    assert (whole.cases, whole.asks, whole.strong_asks, whole.displayed) == (6, 15, 15, 15)
+    assert third.unmet == (Fault("relay.cache", "latency"),)
+    assert whole.unmet == second.unmet
+    assert dict(whole.met) == {Fault("relay.cache", "latency"): 15}
+    assert together([]).bound_95 is None
+
+
+def test_doubts_are_the_reasons_that_more_cases_would_not_take_away():
+    unread, unseen = shown(7.0, 8.0), control("cut links", seen=False)
+    few = conclude([*both_controls(), unseen, *planned_case(1, 10, unread)], Rules(minimum_strong_asks=9), controls=1)
+
+    assert [d.split()[0] for d in few.doubts] == ["1", "control"]
+    assert [r for r in few.reasons if r not in few.doubts] == list(weaknesses(few.exercise, 9))
+    assert [c.seen for c in few.controls] == [True, True, False]
 
 
 def test_what_happens_between_two_cases_belongs_to_neither():
