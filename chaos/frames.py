@@ -27,22 +27,21 @@ MAX_PIXELS = 40_000_000
 """A picture that claims more than this (a decompression bomb, or header damage) is no picture; 8K has 33 million."""
 QUICK_WIDTH = 240
 QUICK_HEIGHT = 135
-"""A quick decode halves a picture while it keeps this size: two pixels for each module of a badge."""
+"""A quick decode is the fewest eighths of a picture that have this size: two pixels for each module of a badge."""
 
 
 def luma_of_jpeg(data: bytes, *, quick: bool = True) -> Plane | None:
     """Return the luma plane of an encoded picture, or None when it is no picture.
 
     A truncated or damaged JPEG gives what is there; rows that are missing are mid-grey or black. With `quick`
-    the plane is scaled down by the decoder itself, to 240x135 for a 1080p JPEG, which costs less than
-    decoding all of it. Pictures of other kinds (PNG, WebP) are decoded as well, at full size.
+    the plane is scaled down by the decoder itself, to 240x135 for JPEGs of 1080p and of 640x360, which costs less
+    than decoding all of it. Pictures of other kinds (PNG, WebP) are decoded as well, at full size.
     """
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
         if height * width > MAX_PIXELS:
             return None
-        part = next(p for p in (8, 4, 2, 1) if p == 1 or (width >= p * QUICK_WIDTH and height >= p * QUICK_HEIGHT))
-        least = {"min_width": -(-width // part), "min_height": -(-height // part)} if quick else {}
+        least = {"min_width": QUICK_WIDTH, "min_height": QUICK_HEIGHT} if quick else {}
         gray = simplejpeg.decode_jpeg(data, "GRAY", fastdct=quick, strict=False, **least)
     except (ValueError, KeyError):  # KeyError: subsampling that it has no name for
         return _luma_of_other(data)

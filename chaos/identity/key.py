@@ -16,12 +16,14 @@ MAC_BYTES = 8
 class Key:
     """A secret of 32 bytes, fresh for every run. It prints as its `id` and never as itself."""
 
-    __slots__ = ("_secret",)
+    __slots__ = ("_secret", "id")
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != KEY_BYTES:
             raise Misuse(f"a badge key has {len(secret)} bytes; expected {KEY_BYTES}: use the run's key file")
         self._secret = bytes(secret)
+        self.id = hashlib.blake2b(self._secret, digest_size=4, person=b"ownframe key id").hexdigest()
+        """Eight hexadecimal digits that tell keys apart and say nothing about the secret: safe to print."""
 
     @classmethod
     def fresh(cls) -> Key:
@@ -43,11 +45,6 @@ class Key:
     def hex(self) -> str:
         """Return the secret as 64 hexadecimal digits: for a file of mode 0600 and for nothing else."""
         return self._secret.hex()
-
-    @property
-    def id(self) -> str:
-        """Eight hexadecimal digits that tell keys apart and say nothing about the secret: safe to print."""
-        return hashlib.blake2b(self._secret, digest_size=4, person=b"ownframe key id").hexdigest()
 
     def mac(self, payload: bytes) -> bytes:
         """Return the 8 bytes that vouch for `payload`: keyed BLAKE2b, personalised for badges."""

@@ -21,19 +21,30 @@ ENOUGH_INSIDE = 0.75
 
 
 class Modules(msgspec.Struct, frozen=True):
-    """The levels of all modules of a picture as (64, 120) float32, and which of `layout.PLACES` lie on the raster."""
+    """The levels of all modules of a picture as (64, 120), and which of `layout.PLACES` lie on the raster.
 
-    levels: NDArray[np.float32]
+    Levels are uint8 where they come so from the pixels, which is cheaper, else float32.
+    """
+
+    levels: NDArray[np.uint8] | NDArray[np.float32]
     usable: NDArray[np.intp]
 
     def tiles(self) -> NDArray[np.float32]:
-        """Return the levels of the usable tiles as (tiles, 320)."""
-        grid = self.levels.reshape(layout.GRID_ROWS, layout.TILE_ROWS, layout.GRID_COLUMNS, layout.TILE_COLUMNS)
-        tiles: NDArray[np.float32] = grid.transpose(0, 2, 1, 3).reshape(-1, layout.MODULES)[_TILES[self.usable]]
-        return tiles
+        """Return the levels of the usable tiles as (tiles, 320), row by row."""
+        return self.levels.ravel()[_TILES[self.usable]].astype(np.float32)
+
+    def words(self) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """Return the levels of all twelve tiles as (12, 320), in the order of the bits of a code word."""
+        return self.levels.ravel().take(_WORDS)
 
 
-_TILES = np.array([row * layout.GRID_COLUMNS + column for row, column in layout.PLACES])
+_LINES = np.arange(layout.MODULES_DOWN * layout.MODULES_ACROSS).reshape(-1, layout.MODULES_ACROSS)
+_TILES = np.stack([
+    _LINES[r * layout.TILE_ROWS :, c * layout.TILE_COLUMNS :][: layout.TILE_ROWS, : layout.TILE_COLUMNS].ravel()
+    for r, c in layout.PLACES
+])  # fmt: skip
+"""Which modules of the (64, 120) are those of each tile, row by row."""
+_WORDS = _TILES.reshape(-1, layout.CODEWORD_BYTES, 8)[:, layout.POSITION].reshape(-1, layout.MODULES)
 _SMALL = (2 * layout.MODULES_ACROSS, 135)
 """Width and height of the smallest plane on which each module has two whole pixels."""
 _ALL = np.arange(len(layout.PLACES))
@@ -63,8 +74,7 @@ def modules(luma: Plane, box: Box | None = None) -> Modules:
         top = side * layout.TOP // layout.MODULE
         grid = luma[top : top + side * layout.MODULES_DOWN]
         size = (layout.MODULES_ACROSS, layout.MODULES_DOWN)
-        levels = np.asarray(cv2.resize(grid, size, interpolation=cv2.INTER_AREA), np.float32)
-        return Modules(levels, _ALL)
+        return Modules(np.asarray(cv2.resize(grid, size, interpolation=cv2.INTER_AREA), np.uint8), _ALL)
     sampling = _sampling(height, width, box or Box(0, 0, width, height))
     if sampling.factor > 1:
         f = sampling.factor

@@ -1,5 +1,8 @@
 """What judging a frame costs beside decoding it: interleaved in one process, so that a busy machine slows all alike.
 
+Each round does everything once in a new order: in a fixed one each judging would follow the bare decode of the same
+picture, which leaves nothing of it in the caches.
+
 Seconds are the processor's. The bare decode is libjpeg-turbo's (simplejpeg) to RGB with its fast options. Peers read a
 QR code that stands in the scene instead of a badge: zxing-cpp, and pyzbar as CTA WAVE's device observation framework
 uses it (a full decode to BGR, made grey and inverted, one scan for QR codes).
@@ -35,14 +38,15 @@ FILM = 40
 
 
 def interleaved(works: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Return the median seconds of each work, all of them done in turn `rounds` times."""
+    """Return the median seconds of each work, all of them done `rounds` times in turns."""
     taken: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
         work()
+    shuffled = np.random.default_rng(1226)
     for _ in range(rounds):
-        for name, work in works.items():
+        for name in shuffled.permutation(list(works)).tolist():
             began = time.process_time()
-            work()
+            works[name]()
             taken[name].append(time.process_time() - began)
     return {name: statistics.median(times) for name, times in taken.items()}
 

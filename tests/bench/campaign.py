@@ -15,7 +15,8 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -204,7 +205,7 @@ def qr(number: int) -> Plane:
     return np.asarray(cv2.QRCodeEncoder.create().encode(f"QR code {number}"), np.uint8)
 
 
-def read_part(part: int, seed: int = SEED, frames: int = PART) -> dict[str, object]:
+def read_part(part: int, seed: int = SEED, frames: int = PART) -> dict[str, Any]:
     """Read one part and return what was counted."""
     cv2.setNumThreads(1)
     began = time.monotonic()
@@ -222,7 +223,7 @@ def read_part(part: int, seed: int = SEED, frames: int = PART) -> dict[str, obje
             false.append({"frame": i, "kind": kind, "seen": [repr(s) for s in seen], "there": sorted(there)})
     adversarial = sum(kinds[k] for k in ADVERSARIAL)
     return {
-        "part": part, "frames": frames, "adversarial": adversarial, "false": false,
+        "part": part, "seed": seed, "frames": frames, "adversarial": adversarial, "false": false,
         "kinds": dict(kinds), "named": dict(named), "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
 
@@ -234,18 +235,26 @@ def main() -> None:
     asked.add_argument("--seed", type=int, default=SEED)
     asked.add_argument("--processes", type=int, default=1)
     asked.add_argument("--parts", default="", help="A:B, those parts of it alone")
+    asked.add_argument("--kept", type=Path, help="a file of lines: parts that are in it are counted, not read again")
     options = asked.parse_args()
     first, last = (int(n) for n in (options.parts or f"0:{-(-options.frames // PART)}").split(":"))
-    began = time.monotonic()
-    frames = adversarial = false = 0
+    lines = options.kept.read_text().splitlines() if options.kept and options.kept.exists() else []
+    done = {counted["part"]: counted for counted in map(json.loads, lines) if counted["seed"] == options.seed}
     with ProcessPoolExecutor(options.processes) as pool:
-        for counted in pool.map(read_part, range(first, last), [options.seed] * (last - first)):
-            print(json.dumps(counted), flush=True)
-            frames, adversarial = frames + int(str(counted["frames"])), adversarial + int(str(counted["adversarial"]))
-            false += len(counted["false"])  # type: ignore[arg-type]
+        missing = [part for part in range(first, last) if part not in done]
+        for counted in pool.map(read_part, missing, [options.seed] * len(missing)):
+            line = json.dumps(counted)
+            print(line, flush=True)
+            done[counted["part"]] = counted
+            if options.kept:
+                with options.kept.open("a") as kept:
+                    kept.write(line + "\n")
+    parts = [done[part] for part in range(first, last)]
+    false = sum(len(p["false"]) for p in parts)
     print(
-        f"seed {options.seed}, parts {first} to {last - 1}: {frames} frames, {adversarial} of them adversarial,"
-        f" {false} false identities, {time.monotonic() - began:.0f} s on {options.processes} processes",
+        f"seed {options.seed}, parts {first} to {last - 1}: {sum(p['frames'] for p in parts)} frames,"
+        f" {sum(p['adversarial'] for p in parts)} of them adversarial, {false} false identities,"
+        f" {sum(p['seconds'] for p in parts):.0f} s of processes",
     )
     sys.exit(bool(false))
 
