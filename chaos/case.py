@@ -9,13 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from chaos import current
-from chaos.conditions import CLEAR, REFUSED, TOXICS, Conditions, Fault
+from chaos.conditions import CLEAR, OUTAGE, REFUSED, TOXICS, Conditions, Fault, Way
 from chaos.errors import Misuse, nearest
 from chaos.history import (
     Asked,
@@ -24,6 +24,7 @@ from chaos.history import (
     Displayed,
     Event,
     Met,
+    MomentCame,
     NodeFaultSet,
     Reading,
     Restarted,
@@ -37,14 +38,22 @@ from chaos.plan import (
     ChangeAccount,
     Clear,
     Detach,
+    Evict,
     Feed,
     GiveUp,
+    InnerStep,
+    LetAge,
+    Meanwhile,
+    Moment,
     NodeFault,
     NodeStep,
     Pause,
     Plan,
+    Reconnect,
     Restart,
     Resume,
+    RollBack,
+    RollOut,
     SetClock,
     SetConditions,
     Step,
@@ -68,6 +77,14 @@ _OUTCOMES: dict[AskState, Literal["picture", "unavailable", "given_up", "silent"
     "closed": "given_up",
     "open": "silent",
 }
+
+
+_WHYS: dict[type[Step], Literal["drawn", "rolled out", "rolled back"]] = {
+    Restart: "drawn",
+    RollOut: "rolled out",
+    RollBack: "rolled back",
+}
+_TAKEN = Moment()
 
 
 class _Open(msgspec.Struct):
@@ -128,8 +145,16 @@ class Case:
                 self.set_conditions(step.link, step.conditions)
             case Clear():
                 self.clear(step.link)
-            case Restart():
-                self.restart(step.node)
+            case Reconnect():
+                self.reconnect(*step.links)
+            case Meanwhile():
+                self.meanwhile(step.ask, *step.steps, moment=step.moment)
+            case LetAge():
+                self.let_age(step.home, ms=step.ms)
+            case Restart() | RollOut() | RollBack():
+                self._replace(step)
+            case Evict():
+                self.evict(step.node)
             case Pause() | Resume() | Detach() | Attach() | SetClock():
                 self._do_to_node(step)
 
@@ -189,12 +214,87 @@ class Case:
         for one in troubled if link is None else [link]:
             self.set_conditions(one, CLEAR)
 
+    def reconnect(self, *links: str) -> None:
+        """Drop every connection on these links at the same moment; new ones can be made at once."""
+        before = {link: self._home.links.conditions(link) for link in links}
+        in_parallel(links, lambda link: self.set_conditions(link, OUTAGE))
+        in_parallel(links, lambda link: self.set_conditions(link, before[link]))
+
+    def let_age(self, home: str, *, ms: int) -> None:
+        """Wait until the last ask of `home` that got its picture was settled `ms` milliseconds ago."""
+        self._home.check_owner(home)
+        shown = [e.settled for e in self.events if isinstance(e, Asked) and e.hub == home and e.outcome == "picture"]
+        if shown:
+            wait_until_clock(max(shown) + ms / 1000)
+
+    def meanwhile(self, ask: Ask | GiveUp, *steps: InnerStep, moment: Moment = _TAKEN) -> None:
+        """Let the owner ask, do the other steps once the moment has come or the ask is over, and wait for the ask."""
+        self._home.faults.check([Meanwhile(ask, steps, moment)])
+        with ThreadPoolExecutor(1, thread_name_prefix="ownframe") as pool:
+            number = self._home.next_ask()
+            taken = threading.Event()
+            since = self._home.meter.mark()
+            asked = pool.submit(self._ask_as, ask, number, taken)
+            came = self._wait_moment(moment, asked, taken, since)
+            self._record(MomentCame(ask=number, moment=moment.words, at=time.monotonic(), came=came))
+            if came or moment.what != "failed":
+                for step in steps:
+                    self.do(step)
+            asked.result()
+
+    def _ask_as(self, ask: Ask | GiveUp, number: int, taken: threading.Event) -> Asked:
+        after = ask.after_ms / 1000 if isinstance(ask, GiveUp) else None
+        return self._ask(ask.home, ask.camera, ask.feed, after, threading.Barrier(1), number=number, heard=taken)
+
+    def _wait_moment(self, moment: Moment, asked: Future[Asked], taken: threading.Event, since: float) -> bool:
+        """Wait until the moment has come, or the ask is over; returns whether it came."""
+        if moment.what == "failed":
+            return asked.result().outcome in ("unavailable", "silent")
+        meter = self._home.meter
+        way = self._way_of(moment) if moment.link else None
+        while not asked.done():
+            if way is None:
+                if taken.wait(0.005):
+                    return True
+            else:
+                began = meter.mark()
+                if meter.moved(moment.link, way, since, began):
+                    return True
+                wait_until_clock(began + 0.003)  # between two looks at a condition
+        asked.result()
+        return taken.is_set() if way is None else bool(meter.moved(moment.link, way, since, meter.mark()))
+
+    def _way_of(self, moment: Moment) -> Way:
+        hops = self._home.links.hops
+        if moment.link not in hops:
+            raise unknown_link(moment.link, hops)
+        stream = "upstream" if moment.what == "sent" else "downstream"
+        return next(way for way in Way if hops[moment.link].stream(way) == stream)
+
+    def evict(self, node: str = "cache") -> None:
+        """Let a cache go of everything that it can, as when its memory is short."""
+        step = Evict(node)
+        began = self._home.meter.mark()
+        self._home.faults.do(step)
+        self._record(Restarted(node=node, began=began, ended=self._home.meter.mark(), why="emptied"))
+
+    def roll_out(self, node: str) -> None:
+        """Replace a node by one with the run's update; as `restart` does, where it has it already."""
+        self._replace(RollOut(node))
+
+    def roll_back(self, node: str) -> None:
+        """Replace a node by one without the run's update; what it kept elsewhere stays."""
+        self._replace(RollBack(node))
+
     def restart(self, node: str) -> None:
         """Kill a node and start it again; returns when it is ready and, for a hub, signed in again.
 
         One that stands still goes on first: what its screen showed is then known. One that is detached stays so.
         """
-        step = Restart(node)
+        self._replace(Restart(node))
+
+    def _replace(self, step: Restart | RollOut | RollBack) -> None:
+        node = step.node
         self._home.faults.check([step])
         if self._home.faults.paused(node):
             self.resume(node)
@@ -204,7 +304,7 @@ class Case:
         began = self._home.meter.mark()
         self._home.faults.do(step)
         ended = self._home.meter.mark()
-        self._record(Restarted(node=node, began=began, ended=ended, why="drawn"))
+        self._record(Restarted(node=node, began=began, ended=ended, why=_WHYS[type(step)]))
         role = self._home.topology.node(node).role
         if role == "cache" and self._home.faults.paused("relay"):
             self._registry_lost = True  # only the relay could bring it back
@@ -318,17 +418,25 @@ class Case:
         in_parallel(asks, lambda a: self._ask(a.home, a.camera, a.feed, None, barrier))
 
     def _ask(
-        self, home: str, camera: str, feed: Feed, give_up_after: float | None, barrier: threading.Barrier
+        self,
+        home: str,
+        camera: str,
+        feed: Feed,
+        give_up_after: float | None,
+        barrier: threading.Barrier,
+        *,
+        number: int | None = None,
+        heard: threading.Event | None = None,
     ) -> Asked:
         self._home.check_owner(home)
         self._home.check_camera(camera)
         if self._is_frozen(home):
             barrier.wait(timeout=10)
-            return self._lost(home, camera, feed)
+            return self._lost(home, camera, feed, number or self._home.next_ask())
         self._feed_ended(home)
         hub = self._home.hubs[home]
         opened = _Open(
-            number=self._home.next_ask(),
+            number=number or self._home.next_ask(),
             owner=self._account.get(home),
             marks={n: self._home.stack.log_mark(n) for n in self._home.diallers(home)},
             since=time.monotonic(),
@@ -339,6 +447,8 @@ class Case:
         began = self._home.meter.mark()
         ask = hub.ask(camera, feed)
         taken = time.monotonic()
+        if heard is not None:
+            heard.set()
         if give_up_after is None:
             state = hub.wait_settled(ask, PATIENCE)
         else:
@@ -357,16 +467,15 @@ class Case:
             outcome=_OUTCOMES[state],
         )
         self._record(asked)
-        if give_up_after is not None:
+        if give_up_after is not None and self._open.get(home) is opened:  # else somebody asked anew meanwhile
             self.close(home)
         return asked
 
-    def _lost(self, home: str, camera: str, feed: Feed) -> Asked:
+    def _lost(self, home: str, camera: str, feed: Feed, number: int) -> Asked:
         """Tap on a screen that does not hear it: nothing is taken, and what was open stays open."""
         began = time.monotonic()
         wait_until_clock(began + LOST)
         now = time.monotonic()
-        number = self._home.next_ask()
         lost = Asked(
             ask=number, hub=home, camera=camera, feed=feed, began=began, taken=now, settled=now, outcome="lost"
         )

@@ -8,17 +8,34 @@ from __future__ import annotations
 
 import contextlib
 import zoneinfo
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
 from chaos.errors import Misuse, Surroundings, nearest
-from chaos.plan import Attach, Detach, NodeFault, NodeStep, Pause, Restart, Resume, SetClock, Step
+from chaos.plan import (
+    Attach,
+    Detach,
+    Evict,
+    Meanwhile,
+    NodeFault,
+    NodeStep,
+    Pause,
+    Restart,
+    Resume,
+    RollBack,
+    RollOut,
+    SetClock,
+    Step,
+    value,
+)
 from chaos.remote import Refused, Remote
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from chaos.stacks import Stack
     from chaos.topology import Topology
 
@@ -34,11 +51,16 @@ class _Clock(msgspec.Struct, frozen=True):
 
 
 class NodeFaults:
-    """The faults that nodes of one home are under, beyond those of their links."""
+    """The faults that nodes of one home are under, beyond those of their links.
 
-    def __init__(self, topology: Topology, stack: Stack) -> None:
+    `sources` returns the folder of the home's sources with the run's update (True), and without it.
+    """
+
+    def __init__(self, topology: Topology, stack: Stack, sources: Callable[[bool], Path]) -> None:
         self._topology = topology
         self._stack = stack
+        self._sources = sources
+        self._rolled_back: set[str] = set()
         self._now: dict[tuple[str, NodeFault], str] = {}
         self._right: dict[str, _Clock] = {}
         self._wanted: dict[str, _Clock] = {}
@@ -55,8 +77,20 @@ class NodeFaults:
     def check(self, steps: Iterable[Step]) -> None:
         """Raise `Misuse` for a step with a node that there is not, or that this stack cannot do."""
         for step in steps:
-            if isinstance(step, NodeStep):
+            if isinstance(step, Meanwhile):
+                self._check_meanwhile(step)
+            elif isinstance(step, NodeStep):
                 self._check(step)
+
+    def _check_meanwhile(self, step: Meanwhile) -> None:
+        self.check(step.steps)
+        hubs = {n.name for n in self._topology.with_role("hub")}
+        for inner in step.steps:
+            if isinstance(inner, NodeStep) and inner.node in hubs:
+                raise Misuse(
+                    f"meanwhile({value(step.ask)}, …) has {value(inner)}: a hub that somebody waits in front of stays "
+                    "as it is; expected another node, or this step after the ask"
+                )
 
     def do(self, step: NodeStep) -> None:
         """Do one step; returns when it is in force. Raises `Misuse` as `check` does."""
@@ -73,20 +107,13 @@ class NodeFaults:
                 self._now[node, "detached"] = ""
                 self._stack.detach(node)
             case Attach():
-                if step.new_address:
-                    self._now[node, "new address"] = ""
-                    self._now[node, "new address"] = self._stack.attach(node, new_address=True)
-                elif (node, "detached") in self._now:
-                    self._stack.attach(node, new_address=False)
-                self._now.pop((node, "detached"), None)
+                self._attach(step)
             case SetClock():
                 self._set_clock(step)
-            case Restart():
-                if self.paused(node):
-                    self._resume(node)  # an engine does not kill what it froze
-                self._stack.restart(node)
-                if node in self._wanted:  # a device keeps its settings
-                    self._tell(node, self._wanted[node])
+            case Restart() | RollOut() | RollBack():
+                self._replace(step)
+            case Evict():
+                self._stack.run_beside(node, self._topology.node(node).evict)
             case _:
                 assert_never(step)
 
@@ -96,6 +123,8 @@ class NodeFaults:
         Raises `Surroundings` with what is not as it was.
         """
         self._stack.mend()
+        for node in sorted(self._rolled_back):
+            self._start_anew(RollOut(node))
         for node, right in self._right.items():
             self._tell(node, right)
         self._right.clear()
@@ -111,6 +140,9 @@ class NodeFaults:
                 f"{step.describe()} cannot be done on --stack {self._stack.name}: it needs "
                 f"{_WHO_CAN.get(step.fault, 'another stack')}"
             )
+        if isinstance(step, Evict) and not self._topology.node(step.node).evict:
+            able = [n.name for n in self._topology.nodes if n.evict]
+            raise Misuse(f"{step.node} has nothing to evict; what has: {', '.join(able) or 'no node'}")
         if isinstance(step, SetClock):
             cameras = [n.name for n in self._topology.with_role("camera")]
             if step.node not in cameras:
@@ -118,6 +150,30 @@ class NodeFaults:
             zones = _zones()
             if zones and step.time_zone not in zones:
                 raise Misuse(f"there is no time zone {step.time_zone!r}{_near_zone(step.time_zone)}")
+
+    def _attach(self, step: Attach) -> None:
+        node = step.node
+        if step.new_address:
+            self._now[node, "new address"] = ""
+            self._now[node, "new address"] = self._stack.attach(node, new_address=True)
+        elif (node, "detached") in self._now:
+            self._stack.attach(node, new_address=False)
+        self._now.pop((node, "detached"), None)
+
+    def _replace(self, step: Restart | RollOut | RollBack) -> None:
+        if self.paused(step.node):
+            self._resume(step.node)  # an engine does not kill what it froze
+        self._start_anew(step)
+        if step.node in self._wanted:  # a device keeps its settings
+            self._tell(step.node, self._wanted[step.node])
+
+    def _start_anew(self, step: Restart | RollOut | RollBack) -> None:
+        if isinstance(step, Restart) or (isinstance(step, RollBack) is (step.node in self._rolled_back)):
+            self._stack.restart(step.node)
+            return
+        out = isinstance(step, RollOut)
+        self._stack.roll(step.node, self._sources(out))
+        (self._rolled_back.discard if out else self._rolled_back.add)(step.node)
 
     def _resume(self, node: str) -> None:
         self._stack.resume(node)

@@ -119,15 +119,35 @@ class ConditionsSet(_Event, frozen=True, tag="conditions_set"):
 
 
 class Restarted(_Event, frozen=True, tag="restarted"):
-    """`node` was killed at `began` and ready again at `ended`.
+    """`node` was killed at `began` and ready again at `ended`; a cache that was ``emptied`` only forgot.
 
-    `why` tells a drawn restart from that of a hub that stayed lit, and of a Toxiproxy that hung.
+    `why` tells what a plan did from the restart of a hub that stayed lit, and of a Toxiproxy that hung.
     """
 
     node: str
     began: float
     ended: float
-    why: Literal["drawn", "carried over", "hung"]
+    why: Literal["drawn", "rolled out", "rolled back", "emptied", "carried over", "hung"]
+
+    @property
+    def drawn(self) -> NodeFault | None:
+        """The kind of fault that this was when a plan did it, else None."""
+        match self.why:
+            case "drawn":
+                return "restarted"
+            case "carried over" | "hung":
+                return None
+            case why:
+                return why
+
+
+class MomentCame(_Event, frozen=True, tag="moment_came"):
+    """A step waited for a `moment` of `ask`, such as ``sent on ada.camera``, and it `came` at `at`, or never did."""
+
+    ask: int
+    moment: str
+    at: float
+    came: bool
 
 
 class NodeFaultSet(_Event, frozen=True, tag="node_fault_set"):
@@ -175,6 +195,7 @@ Event: TypeAlias = (
     | ConditionsSet
     | NodeFaultSet
     | Restarted
+    | MomentCame
     | Met
     | ControlSeen
 )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from chaos import current, frames, sockets, updates
-from chaos.case import Case, in_parallel
+from chaos.case import Case, in_parallel, unknown_link
 from chaos.displays import Display, Raster
 from chaos.displays.headless import Headless
 from chaos.errors import Misuse, Surroundings, nearest
@@ -25,7 +25,7 @@ from chaos.faults import NodeFaults
 from chaos.history import CaseEnded, CaseStarted, Event, Reading, Restarted
 from chaos.identity import Key, Register
 from chaos.links import Links
-from chaos.plan import DEFAULT_CAMERA, Plan
+from chaos.plan import DEFAULT_CAMERA, Plan, Reconnect
 from chaos.reading import Plane, Reader
 from chaos.remote import HubRemote, Refused, Remote
 from chaos.scene import SceneServer
@@ -102,7 +102,7 @@ class Home:
         self.scene = SceneServer(owners, CAMERAS, keys[0])
         self.reader = Reader(Register(owners, CAMERAS), keys)
         self.eye = Eye(self.reader, evidence)
-        self.faults = NodeFaults(self.topology, stack)
+        self.faults = NodeFaults(self.topology, stack, self._sources)
         self.hubs: dict[str, HubRemote] = {}
         self.displays: dict[str, Headless] = {}
         self.meter: sockets.Meter
@@ -123,7 +123,8 @@ class Home:
 
     def start(self, scratch: Path) -> None:
         """Lay the update, start the scene server and every node, and return once all are ready."""
-        folder = updates.lay(self._source, self._update, scratch / "home")
+        self._scratch = scratch
+        folder = self._sources(updated=True)
         self.scene.__enter__()
         self.stack.start(self.topology, folder, self.scene, self.evidence.logs)
         for node in self.topology.nodes:
@@ -139,6 +140,11 @@ class Home:
             self.displays[hub.owner] = Headless(hub.owner, remote)
         self.meter = self.stack.meter()
         self.meter.start()
+
+    def _sources(self, updated: bool) -> Path:
+        """Return the folder of the home's sources with the run's update, or as they were before it."""
+        into = self._scratch / ("home" if updated else "before")
+        return into if into.exists() else updates.lay(self._source, self._update if updated else None, into)
 
     def stop(self) -> None:
         """End everything that `start` started."""
@@ -176,10 +182,20 @@ class Home:
 
         Raises `Misuse` before anything is done when the plan has a step that this stack cannot do.
         """
-        self.faults.check(plan.steps)
+        self.check(plan)
         case = self.case(plan=plan)
         case.execute(plan)
         return self.finish(case)
+
+    def check(self, plan: Plan) -> None:
+        """Raise `Misuse` for a step that this home or its stack cannot do."""
+        self.faults.check(plan.steps)
+        known = [k.name for k in self.topology.links]
+        for step in plan.elements:
+            links = step.links if isinstance(step, Reconnect) else ()
+            for link in links:
+                if link not in known:
+                    raise unknown_link(link, known)
 
     def reset(self, number: int) -> list[Event]:
         """Bring the home to its beginning for case `number`, and prove it.
@@ -301,6 +317,12 @@ class Home:
         """Raise `Misuse` unless each home has such a camera."""
         if name not in CAMERAS:
             raise Misuse(f"there is no camera {name!r}{nearest(name, list(CAMERAS))}")
+
+    @property
+    def updated(self) -> tuple[str, ...]:
+        """The nodes that the run's update changes; those with which it can be rolled back and out again."""
+        folders = updates.touched(self._update)
+        return tuple(n.name for n in self.topology.nodes if n.source in folders or "common" in folders)
 
     def hub_of(self, node: str) -> str | None:
         """Return the home whose hub this node is, or None for any other node."""

@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, get_state_machine_test, precondition, rule
 
-from chaos import conditions, current
+from chaos import current, lean, motifs
 from chaos.conditions import CLEAR, Conditions
 from chaos.errors import Misuse, OwnframeError, nearest
+from chaos.motifs import Motif, Place
 from chaos.plan import (
     DEFAULT_CAMERA,
     Ask,
@@ -27,17 +28,26 @@ from chaos.plan import (
     Attach,
     ChangeAccount,
     Detach,
+    Evict,
     Feed,
     GiveUp,
+    InnerStep,
+    LetAge,
+    Meanwhile,
+    Moment,
     NodeFault,
     NodeStep,
     Pause,
     Plan,
+    Reconnect,
     Restart,
     Resume,
+    RollBack,
+    RollOut,
     SetClock,
     SetConditions,
     Step,
+    When,
 )
 from chaos.plan import Clear as ClearStep
 from chaos.topology import check_owners
@@ -73,10 +83,14 @@ any_clock = st.fixed_dictionaries(
 
 def _node_faults(machine: Household) -> st.SearchStrategy[NodeStep]:
     nodes, cameras = st.sampled_from(machine.nodes), st.sampled_from(machine.cameras)
+    updated = st.sampled_from(machine.updated_nodes)
     zones, offsets = st.sampled_from(SetClock.ZONES), st.sampled_from(SetClock.OFFSETS)
     can: dict[NodeFault, tuple[st.SearchStrategy[NodeStep], ...]] = {
         "paused": (st.builds(Pause, nodes), st.builds(Resume, nodes)),
         "restarted": (st.builds(Restart, nodes),),
+        "rolled out": (st.builds(RollOut, updated),),
+        "rolled back": (st.builds(RollBack, updated),),
+        "emptied": (st.builds(Evict, st.sampled_from(machine.evictable)),) if machine.evictable else (),
         "clock": (st.builds(SetClock, cameras, offsets, zones),),
         "detached": (st.builds(Detach, nodes), st.builds(Attach, nodes)),
         "new address": (st.builds(Attach, nodes, new_address=st.just(value=True)),),
@@ -133,9 +147,9 @@ class Household(RuleBasedStateMachine):
     homes: ClassVar[tuple[str, ...]] = ("ada", "grace", "lin")
     cases: ClassVar[int] = 25
     """Plans that are drawn and executed when nothing leaks."""
-    motifs: ClassVar[bool] = True
-    """Whether the motif 'A asks, conditions turn, B asks' is mixed in: with it a conjunctive leak took 8 cases
-    instead of 116 (shared study)."""
+    motifs: ClassVar[tuple[Motif, ...]] = motifs.NETWORK
+    """Sequences of steps that are mixed in, see `chaos.motifs`. ``motifs.ALL`` adds what is done to accounts and nodes;
+    ``()`` leaves only the rules."""
     rules_of_age: ClassVar[Rules] = Rules()
     """What the scenario demands of the age of pictures, and whether a wrong camera of one's own is a leak."""
 
@@ -176,6 +190,17 @@ class Household(RuleBasedStateMachine):
         """Kinds of fault of whole nodes that this run's stack can do."""
         return self._chapter.home.stack.faults
 
+    @property
+    def updated_nodes(self) -> Sequence[str]:
+        """Names of the nodes that the run's update changes, or of those that serve everybody where it changes none."""
+        home = self._chapter.home
+        return home.updated or [n.name for n in home.topology.nodes if n.owner is None]
+
+    @property
+    def evictable(self) -> Sequence[str]:
+        """Names of the nodes that can let go of what they keep."""
+        return [n.name for n in self._chapter.home.topology.nodes if n.evict]
+
     # Verbs: each adds a step.
 
     def ask(self, home: str, *, camera: str = DEFAULT_CAMERA, feed: Feed = "still") -> None:
@@ -210,6 +235,38 @@ class Household(RuleBasedStateMachine):
         for one in self._troubled() if link is None else [link]:
             self._add(ClearStep(self._one_of("link", one, self.links)))
 
+    def meanwhile(self, ask: Ask | GiveUp, *steps: InnerStep, when: When = "taken", link: str = "") -> None:
+        """The owner asks, and the other steps happen while that ask is under way; steps are values, as in a plan.
+
+        They happen when the hub has ``taken`` the ask; when bytes of it were ``sent`` on `link`, or its server was
+        ``answering`` there; or when it has ``failed``.
+        """
+        step = Meanwhile(ask, steps, Moment(when, self._one_of("link", link, self.links) if link else ""))
+        for each in step.elements():
+            self._check(each)
+        self._chapter.home.faults.check([step])
+        self._add(step)
+
+    def let_age(self, home: str, *, ms: int) -> None:
+        """Nothing happens until the last picture that was asked for in `home` is `ms` milliseconds old."""
+        self._add(LetAge(self._home(home), ms))
+
+    def reconnect(self, *links: str) -> None:
+        """Every connection on these links drops at the same moment; new ones can be made at once."""
+        self._add(Reconnect(tuple(self._one_of("link", link, self.links) for link in links)))
+
+    def evict(self, node: str = "cache") -> None:
+        """The cache, short of memory, lets go of everything that it can."""
+        self.add(Evict(node))
+
+    def roll_back(self, node: str) -> None:
+        """The node is replaced by one without the run's update."""
+        self.add(RollBack(node))
+
+    def roll_out(self, node: str) -> None:
+        """The node is replaced by one with the run's update, which is how every case begins."""
+        self.add(RollOut(node))
+
     def restart(self, node: str) -> None:
         """The node is killed and started again."""
         self.add(Restart(node))
@@ -240,43 +297,19 @@ class Household(RuleBasedStateMachine):
         self._chapter.home.faults.check([step])
         self._add(step)
 
-    @precondition(lambda self: self.motifs)
-    @rule(
-        data=st.data(),
-        under=conditions.poor(),
-        fresh=st.booleans(),
-        impatient=st.sampled_from([None, None, 20, 150]),
-        passing=st.booleans(),
-    )
-    def motif_a_asks_conditions_turn_b_asks(
-        self, data: st.DataObject, under: Conditions, fresh: bool, impatient: int | None, passing: bool
-    ) -> None:
-        """One owner asks, conditions turn on a link that another's ask crosses, the other asks, the first asks again.
-
-        The other may give up; the conditions may have passed before the first asks again.
-        Half of them begin on clear links: what piled up before would end most asks before they met this fault. The
-        camera's own link is drawn most, since it is where a picture comes from. The last ask is for what the other's
-        left behind, such as an answer that nobody waits for any more.
-        """
-        first, second = data.draw(st.permutations(self.homes))[:2]
-        way = [k.name for k in self._chapter.home.topology.between(second, second)]
-        link = data.draw(st.sampled_from([way[-1], *way]))
-        if fresh:
-            self.clear()
-        self.ask(first)
-        self.set_conditions(link, under)
-        if impatient is None:
-            self.ask(second)
-        else:
-            self.give_up(second, after_ms=impatient)
-        if passing:
-            self.clear(link)
-        self.ask(first)
+    @precondition(lambda self: bool(self.motifs))
+    @rule(data=st.data())
+    def motif(self, data: st.DataObject) -> None:
+        """One of the scenario's motifs happens."""
+        chosen = data.draw(st.sampled_from(self.motifs))
+        home = self._chapter.home
+        place = Place(self.homes, home.topology, home.updated, tuple(self._troubled()))
+        self._steps += chosen(data.draw, place)
 
     def _troubled(self) -> list[str]:
         """Return the links that the steps so far leave under conditions."""
         now: dict[str, bool] = {}
-        for step in self._steps:
+        for step in (element for each in self._steps for element in each.elements()):
             if isinstance(step, SetConditions):
                 now[step.link] = not step.conditions.calm
             elif isinstance(step, ClearStep):
@@ -342,6 +375,19 @@ class Household(RuleBasedStateMachine):
     def _add(self, step: Step) -> None:
         self._steps.append(step)
 
+    def _check(self, step: Step) -> None:
+        """Raise `Misuse` for a home or link that there is not."""
+        match step:
+            case Ask() | GiveUp() | ChangeAccount() | LetAge():
+                self._home(step.home)
+            case SetConditions() | ClearStep():
+                self._one_of("link", step.link, self.links)
+            case Reconnect():
+                for link in step.links:
+                    self._one_of("link", link, self.links)
+            case _:
+                pass
+
     def _home(self, name: str) -> str:
         return self._one_of("home", name, self.homes)
 
@@ -355,6 +401,7 @@ def _settings(cases: int) -> settings:
     """Return the settings of a search: Hypothesis draws; shrinking, replay and printing are ours."""
     return settings(
         max_examples=cases,
+        backend=lean.BACKEND,
         stateful_step_count=STEPS,
         deadline=None,
         database=None,

@@ -18,7 +18,9 @@ from chaos.errors import Misuse
 
 Feed: TypeAlias = Literal["still", "stream"]
 DEFAULT_CAMERA = "living-room"
-NodeFault: TypeAlias = Literal["paused", "detached", "new address", "clock", "restarted"]
+NodeFault: TypeAlias = Literal[
+    "paused", "detached", "new address", "clock", "restarted", "emptied", "rolled out", "rolled back"
+]
 """Kinds of fault that a node has, not a link; a run counts each (node, kind) as it counts each (link, kind)."""
 
 
@@ -30,6 +32,10 @@ class _Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
         must be strictly simpler than the one before, so that shrinking ends.
         """
         yield from ()
+
+    def elements(self) -> Iterator[Step]:
+        """Yield the steps that this one is made of; itself when it is made of none. A program's size counts them."""
+        yield self  # type: ignore[misc] # every subclass is one of the union
 
 
 class Ask(_Step, frozen=True, tag="ask"):
@@ -44,10 +50,6 @@ class Ask(_Step, frozen=True, tag="ask"):
         feed = "" if self.feed == "still" else f", feed={self.feed!r}"
         camera = "" if self.camera == DEFAULT_CAMERA else f", camera={self.camera!r}"
         return f"ask({self.home!r}{camera}{feed})"
-
-    def code(self) -> str:
-        """Return the Python expression for this step as a value."""
-        return self.describe().replace("ask(", "Ask(", 1)
 
     def simpler(self) -> Iterator[Step]:
         """Yield the same ask for a still."""
@@ -74,7 +76,7 @@ class AskTogether(_Step, frozen=True, tag="ask_together"):
         if first.feed == "still" and all((a.camera, a.feed) == (first.camera, first.feed) for a in self.asks):
             camera = "" if first.camera == DEFAULT_CAMERA else f", camera={first.camera!r}"
             return f"ask_together({', '.join(repr(a.home) for a in self.asks)}{camera})"
-        return f"ask_together({', '.join(a.code() for a in self.asks)})"  # no rule draws it, a plan file may hold it
+        return f"ask_together({', '.join(value(a) for a in self.asks)})"  # no rule draws it, a plan file may hold it
 
     def simpler(self) -> Iterator[Step]:
         """Yield one asker fewer; a single asker is a plain ask."""
@@ -83,6 +85,10 @@ class AskTogether(_Step, frozen=True, tag="ask_together"):
             return
         for i in range(len(self.asks)):
             yield AskTogether(self.asks[:i] + self.asks[i + 1 :])
+
+    def elements(self) -> Iterator[Step]:
+        """Yield each ask."""
+        yield from self.asks
 
 
 class GiveUp(_Step, frozen=True, tag="give_up"):
@@ -142,6 +148,116 @@ class Clear(_Step, frozen=True, tag="clear"):
         return f"clear({self.link!r})"
 
 
+class Reconnect(_Step, frozen=True, tag="reconnect"):
+    """Every connection on these links drops at the same moment; new ones can be made at once."""
+
+    links: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.links or len(set(self.links)) < len(self.links):
+            raise Misuse(
+                f"reconnect names the links {', '.join(self.links) or 'none'}; expected at least one, each once"
+            )
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        return f"reconnect({', '.join(map(repr, self.links))})"
+
+    def simpler(self) -> Iterator[Step]:
+        """Yield one link fewer."""
+        if len(self.links) > 1:
+            for i in range(len(self.links)):
+                yield Reconnect(self.links[:i] + self.links[i + 1 :])
+
+
+When: TypeAlias = Literal["taken", "sent", "answering", "failed"]
+
+
+class Moment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An instant of an ask that is under way, which other steps wait for.
+
+    ``taken``: the hub has confirmed the ask. ``sent`` and ``answering``: bytes of the client, or of the server, have
+    arrived at Toxiproxy on `link` since then. ``failed``: it ended without a picture.
+    """
+
+    what: When = "taken"
+    link: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.link) is not (self.what in ("sent", "answering")):
+            raise Misuse(
+                f"the moment {self.what!r} has the link {self.link!r}; expected a link for 'sent' and 'answering', and "
+                "none for 'taken' and 'failed'"
+            )
+
+    @property
+    def words(self) -> str:
+        """The moment in words, such as ``sent on ada.camera``."""
+        return f"{self.what} on {self.link}" if self.link else self.what
+
+    def code(self) -> str:
+        """Return the words of the verb `Household.meanwhile` for this moment."""
+        return "" if self.what == "taken" else f", when={self.what!r}" + (f", link={self.link!r}" if self.link else "")
+
+
+class Meanwhile(_Step, frozen=True, tag="meanwhile"):
+    """While `ask` is under way and its `moment` has come, the other steps happen; then the ask is waited for.
+
+    They happen in any case once the ask is over, except after ``failed`` where it got its picture. A plan in a plan is
+    none: `steps` hold no `Meanwhile`. Steps that stop a hub are not possible here, since its ask is waited for.
+    """
+
+    ask: Ask | GiveUp
+    steps: tuple[InnerStep, ...]
+    moment: Moment = Moment()
+
+    def __post_init__(self) -> None:
+        if not self.steps:
+            raise Misuse("meanwhile has no steps; expected at least one, or a plain ask")
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        inside = "".join(f", {value(s)}" for s in self.steps)
+        return f"meanwhile({value(self.ask)}{inside}{self.moment.code()})"
+
+    def simpler(self) -> Iterator[Step]:
+        """Yield the ask alone, fewer and simpler steps, and the moment at which the ask was taken."""
+        yield self.ask
+        if len(self.steps) > 1:
+            for i in range(len(self.steps)):
+                yield msgspec.structs.replace(self, steps=self.steps[:i] + self.steps[i + 1 :])
+        for i, step in enumerate(self.steps):
+            for simpler in step.simpler():
+                yield msgspec.structs.replace(self, steps=(*self.steps[:i], simpler, *self.steps[i + 1 :]))
+        if self.moment.what != "taken":
+            yield msgspec.structs.replace(self, moment=Moment())
+        for simpler in self.ask.simpler():
+            yield msgspec.structs.replace(self, ask=simpler)
+
+    def elements(self) -> Iterator[Step]:
+        """Yield the ask, and what each step is made of."""
+        yield self.ask
+        for step in self.steps:
+            yield from step.elements()
+
+
+class LetAge(_Step, frozen=True, tag="let_age"):
+    """Wait until the last picture that was asked for in `home` is `ms` milliseconds old; at once when there is none."""
+
+    home: str
+    ms: int
+    AGES: ClassVar[tuple[int, ...]] = (300, 1200)
+    """Milliseconds that are drawn: about a time-out of the reference home, and beyond the longest."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.ms, bool) or not isinstance(self.ms, int) or not 0 < self.ms <= 60_000:
+            raise Misuse(f"let_age.ms is {self.ms!r}; expected whole milliseconds from 1 to 60,000")
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        return f"let_age({self.home!r}, ms={self.ms})"
+
+
 class Restart(_Step, frozen=True, tag="restart"):
     """The node is killed and started again; the next step waits until it is ready."""
 
@@ -151,6 +267,39 @@ class Restart(_Step, frozen=True, tag="restart"):
     def describe(self) -> str:
         """Return a line of the printed program."""
         return f"restart({self.node!r})"
+
+
+class RollBack(_Step, frozen=True, tag="roll_back"):
+    """The node is replaced by one without the update of the run; what it kept elsewhere stays as it was."""
+
+    node: str
+    fault: ClassVar[NodeFault] = "rolled back"
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        return f"roll_back({self.node!r})"
+
+
+class RollOut(_Step, frozen=True, tag="roll_out"):
+    """The node is replaced by one with the update of the run, which is how every case begins."""
+
+    node: str
+    fault: ClassVar[NodeFault] = "rolled out"
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        return f"roll_out({self.node!r})"
+
+
+class Evict(_Step, frozen=True, tag="evict"):
+    """The cache, short of memory, lets go of everything that it can; its connections stay."""
+
+    node: str = "cache"
+    fault: ClassVar[NodeFault] = "emptied"
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        return "evict()" if self.node == "cache" else f"evict({self.node!r})"
 
 
 class Pause(_Step, frozen=True, tag="pause"):
@@ -252,8 +401,21 @@ class SetClock(_Step, frozen=True, tag="set_clock"):
 
 
 _TEN_YEARS = 315_576_000
-NodeStep: TypeAlias = Restart | Pause | Resume | Detach | Attach | SetClock
-Step: TypeAlias = Ask | AskTogether | GiveUp | ChangeAccount | SetConditions | Clear | NodeStep
+NodeStep: TypeAlias = Restart | RollOut | RollBack | Evict | Pause | Resume | Detach | Attach | SetClock
+InnerStep: TypeAlias = Ask | AskTogether | GiveUp | ChangeAccount | SetConditions | Clear | Reconnect | NodeStep
+Step: TypeAlias = InnerStep | Meanwhile | LetAge
+
+
+def value(step: Step) -> str:
+    """Return the Python expression for a step as a value: its verb's words, under the name of its class."""
+    if isinstance(step, AskTogether):
+        return f"AskTogether(({', '.join(value(a) for a in step.asks)},))"
+    if isinstance(step, Reconnect):
+        return f"Reconnect({step.links!r})"
+    if isinstance(step, SetConditions):
+        return f"SetConditions({step.link!r}, {step.conditions.code()})"
+    return type(step).__name__ + step.describe().removeprefix(str(step.__struct_config__.tag))
+
 
 _FORMAT = 1
 
@@ -277,7 +439,12 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def asks(self) -> int:
         """Number of elementary asks, given-up ones included."""
-        return sum(len(s.asks) if isinstance(s, AskTogether) else isinstance(s, Ask | GiveUp) for s in self.steps)
+        return sum(isinstance(s, Ask | GiveUp) for s in self.elements)
+
+    @property
+    def elements(self) -> tuple[Step, ...]:
+        """The elementary steps, those inside of others included."""
+        return tuple(e for s in self.steps for e in s.elements())
 
     def with_steps(self, steps: tuple[Step, ...]) -> Plan:
         """Return the same homes with other steps."""

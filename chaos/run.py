@@ -29,10 +29,13 @@ from chaos.plan import (
     Attach,
     Clear,
     Detach,
+    Evict,
     Pause,
     Plan,
     Restart,
     Resume,
+    RollBack,
+    RollOut,
     SetClock,
     SetConditions,
     Step,
@@ -242,8 +245,21 @@ def _brief(conclusion: Conclusion) -> dict[str, object]:
         "asks": exercise.asks,
         "strong_asks": exercise.strong_asks,
         "bound_95": exercise.bound_95,
+        "states": {s.name: [s.reached, s.aimed] for s in exercise.states},
         "met": {f"{f.kind} on {f.link}": n for f, n in exercise.met},
     }
+
+
+_PAIRS: dict[str, Callable[[str], tuple[Step, Step]]] = {
+    "paused": lambda node: (Pause(node), Resume(node)),
+    "detached": lambda node: (Detach(node), Attach(node)),
+    "new address": lambda node: (Attach(node, new_address=True), Attach(node)),
+    "clock": lambda node: (SetClock(node, offset_s=3600), SetClock(node)),
+    "restarted": lambda node: (Restart(node), Resume(node)),
+    "rolled out": lambda node: (RollOut(node), Resume(node)),
+    "rolled back": lambda node: (RollBack(node), RollOut(node)),
+    "emptied": lambda node: (Evict(node), Resume(node)),
+}
 
 
 class Chapter:
@@ -392,19 +408,9 @@ class Chapter:
 
     def _step_pair(self, fault: Fault) -> tuple[Step, Step]:
         """Return a step that brings a fault, and one that takes it away; only a new address stays."""
-        match fault.kind:
-            case "paused":
-                return Pause(fault.link), Resume(fault.link)
-            case "detached":
-                return Detach(fault.link), Attach(fault.link)
-            case "new address":
-                return Attach(fault.link, new_address=True), Attach(fault.link)
-            case "clock":
-                return SetClock(fault.link, offset_s=3600), SetClock(fault.link)
-            case "restarted":
-                return Restart(fault.link), Resume(fault.link)
-            case _:
-                return SetConditions(fault.link, self._drawn(fault)), Clear(fault.link)
+        if fault.kind in _PAIRS:
+            return _PAIRS[fault.kind](fault.link)
+        return SetConditions(fault.link, self._drawn(fault)), Clear(fault.link)
 
     def _drawn(self, fault: Fault) -> Conditions:
         return next(

@@ -31,7 +31,7 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `ports` are names; ``operator`` is the one outside every faulted link. `command` runs in the home's folder.
     `forget` is a command that makes it forget all that it keeps, run beside it when a case begins; a node that speaks
-    the operator contract is told to instead.
+    the operator contract is told to instead. `evict` lets a cache go of what it can, as when its memory is short.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     owner: str | None = None
     forget: tuple[str, ...] = ()
+    evict: tuple[str, ...] = ()
 
 
 class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

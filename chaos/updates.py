@@ -179,6 +179,14 @@ def applied(update: Update | None, topology: Topology) -> Topology:
     return topology
 
 
+def touched(update: Update | None) -> frozenset[str]:
+    """Return the nodes' folders in which the update changes something; ``common`` belongs to every node."""
+    if update is None:
+        return frozenset()
+    described = update.description
+    return frozenset([*(f.path.split("/", 1)[0] for f in described.files), *(p.node for p in described.pins)])
+
+
 def lay(home: Path, update: Update | None, into: Path) -> Path:
     """Copy the home system to `into`, with the update laid over it, and return `into`.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 
 import msgspec
@@ -29,11 +29,13 @@ from chaos.history import (
     Displayed,
     Event,
     Met,
+    MomentCame,
     NodeFaultSet,
     Restarted,
     Sighting,
     SignedIn,
 )
+from chaos.plan import Ask, AskTogether, GiveUp, Meanwhile
 
 
 class Verdict(IntEnum):
@@ -274,6 +276,14 @@ def node_faults_at(changes: Sequence[NodeFaultSet], at: float) -> tuple[tuple[st
     return tuple(sorted(fault for fault, on in now.items() if on))
 
 
+class State(msgspec.Struct, frozen=True, order=True):
+    """A dangerous state, which leaks need: how often the plans aimed at it, and how often it was reached."""
+
+    name: str
+    aimed: int
+    reached: int
+
+
 class Exercise(msgspec.Struct, frozen=True):
     """How hard a run tried: drawn and met (link or node, kind of fault) pairs, asks, and what the asks displayed.
 
@@ -287,6 +297,7 @@ class Exercise(msgspec.Struct, frozen=True):
     displayed: int
     drawn: tuple[Fault, ...]
     met: tuple[tuple[Fault, int], ...]
+    states: tuple[State, ...] = ()
 
     @property
     def unmet(self) -> tuple[Fault, ...]:
@@ -335,8 +346,8 @@ def exercised(history: Sequence[Event], judged: Sequence[Judged]) -> Exercise:
                 drawn.update(event.conditions.faults(event.link))
             case NodeFaultSet(on=True):
                 drawn.add(Fault(event.node, event.kind))
-            case Restarted(why="drawn"):
-                drawn.add(Fault(event.node, "restarted"))
+            case Restarted() if event.drawn is not None:
+                drawn.add(Fault(event.node, event.drawn))
             case Met() if event.amount > 0:
                 met[event.fault] += 1
                 met_asks.add(event.ask)
@@ -354,7 +365,43 @@ def exercised(history: Sequence[Event], judged: Sequence[Judged]) -> Exercise:
         displayed=sum(j.case in planned and j.verdict is not Verdict.BLANK for j in judged),
         drawn=tuple(sorted(drawn)),
         met=tuple(sorted(met.items())),
+        states=_states(history, planned, shown, met_asks),
     )
+
+
+def _states(
+    history: Sequence[Event], planned: set[int], shown: Mapping[int, Verdict], met_asks: set[int]
+) -> tuple[State, ...]:
+    """Count the states that published leaks need, and how often each was aimed at.
+
+    *two asks at once*: an owner asked while another's ask was under way. *left in flight*: somebody closed the feed
+    before it showed anything. *after another's picture*: an ask met a fault when another owner's had got its picture
+    before. *moment*: the instant of an ask that a step waited for came.
+    """
+    aimed: Counter[str] = Counter()
+    reached: Counter[str] = Counter()
+    asks: dict[int, list[Asked]] = {}
+    for case, event in by_case(history):
+        if case in planned and isinstance(event, Asked) and event.outcome != "lost":
+            asks.setdefault(case, []).append(event)
+        elif case in planned and isinstance(event, CaseStarted) and event.plan is not None:
+            inside = [s for s in event.plan.steps if isinstance(s, AskTogether | Meanwhile)]
+            aimed["two asks at once"] += sum(sum(isinstance(e, Ask | GiveUp) for e in s.elements()) > 1 for s in inside)
+        elif case in planned and isinstance(event, MomentCame):
+            aimed["moment of an ask"] += 1
+            reached["moment of an ask"] += event.came
+    for together in asks.values():
+        together.sort(key=lambda a: a.began)
+        for i, ask in enumerate(together):
+            before = [a for a in together[:i] if a.hub != ask.hub]
+            reached["two asks at once"] += any(a.settled > ask.began for a in before)
+            if ask.outcome == "given_up":
+                aimed["left in flight"] += 1
+                reached["left in flight"] += ask.ask not in shown
+            if before and ask.ask in met_asks:
+                aimed["after another's picture"] += 1
+                reached["after another's picture"] += any(a.ask in shown and a.settled <= ask.settled for a in before)
+    return tuple(State(name, n, reached[name]) for name, n in sorted(aimed.items()) if n)
 
 
 def planned_cases(history: Iterable[Event]) -> set[int]:
@@ -435,6 +482,9 @@ def weaknesses(exercise: Exercise, minimum_strong_asks: int) -> Iterable[str]:
             f"{exercise.strong_asks} asks met a fault and displayed own content; at least {minimum_strong_asks} "
             "are needed for a clean run to say anything; give it more cases or conditions that disturb"
         )
+    for state in exercise.states:
+        if exercise.displayed and not state.reached:
+            yield f"'{state.name}' was aimed at {state.aimed} times and never reached; give it more cases"
     if exercise.unmet:
         listed = ", ".join(f"{f.kind} on {f.link}" for f in exercise.unmet)
         yield f"drawn, and met by no ask: {listed}"

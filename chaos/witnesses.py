@@ -43,7 +43,8 @@ def proofs(events: Sequence[Event], exchanges: Sequence[Exchange], meter: Meter)
 class Span(msgspec.Struct, frozen=True):
     """From when until when (seconds, monotonic) a fault of a node was fully in force.
 
-    A restart is from the kill on, without end: what the node forgot stays forgotten. It was ready at `ready`.
+    A restart, and what is like one, is from the kill on, without end: what the node forgot stays forgotten. It was
+    ready at `ready`.
     """
 
     node: str
@@ -61,8 +62,8 @@ def spans(events: Sequence[Event]) -> Iterator[Span]:
             later = (e.began for e in changes[i + 1 :] if (e.node, e.kind) == (change.node, change.kind))
             yield Span(change.node, change.kind, change.ended, next(later, float("inf")), change.ended)
     for event in events:
-        if isinstance(event, Restarted) and event.why == "drawn":
-            yield Span(event.node, "restarted", event.began, float("inf"), event.ended)
+        if isinstance(event, Restarted) and event.drawn is not None:
+            yield Span(event.node, event.drawn, event.began, float("inf"), event.ended)
 
 
 def _met(exchange: Exchange, span: Span, all_: Sequence[Exchange], meter: Meter) -> int:
@@ -75,7 +76,7 @@ def _met(exchange: Exchange, span: Span, all_: Sequence[Exchange], meter: Meter)
             return arrived or int(span.kind == "detached" and _is_cut_off(exchange, span, meter))
         case "new address" | "clock":  # it answered, from there and with that clock
             return sum(meter.moved(k.name, _from(k, span.node), low, high) for k in adjacent)
-        case "restarted":
+        case "restarted" | "rolled out" | "rolled back" | "emptied":
             return _met_restart(exchange, span, adjacent, all_, meter)
 
 

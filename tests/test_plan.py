@@ -6,6 +6,7 @@ import ast
 import json
 import tomllib
 from graphlib import TopologicalSorter
+from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaos import Household, conditions, current, updates
+from chaos import Household, conditions, current, plan, updates
 from chaos.errors import Misuse
 from chaos.faults import NodeFaults
 from chaos.plan import (
@@ -23,12 +24,20 @@ from chaos.plan import (
     ChangeAccount,
     Clear,
     Detach,
+    Evict,
     GiveUp,
+    InnerStep,
+    LetAge,
+    Meanwhile,
+    Moment,
     NodeFault,
     Pause,
     Plan,
+    Reconnect,
     Restart,
     Resume,
+    RollBack,
+    RollOut,
     SetClock,
     SetConditions,
     Step,
@@ -69,17 +78,31 @@ def asks_together(draw: st.DrawFn) -> AskTogether:
     return AskTogether(tuple(Ask(h, camera) for h in draw(st.lists(homes, min_size=1, unique=True))))
 
 
-steps: st.SearchStrategy[Step] = st.one_of(
+inner_steps: st.SearchStrategy[InnerStep] = st.one_of(
     asks,
     asks_together(),
     st.builds(GiveUp, homes, st.integers(0, 5000), cameras, feeds),
     st.builds(ChangeAccount, homes, homes),
     st.builds(SetConditions, links, any_conditions),
     st.builds(Clear, links),
-    *(st.builds(kind, nodes) for kind in (Restart, Pause, Resume, Detach)),
+    *(st.builds(kind, nodes) for kind in (Restart, RollOut, RollBack, Pause, Resume, Detach)),
+    st.builds(Evict, st.just("cache")),
+    st.builds(Reconnect, st.lists(links, min_size=1, unique=True).map(tuple)),
     st.builds(Attach, nodes, st.booleans()),
     st.builds(SetClock, st.sampled_from([f"{o}.camera" for o in OWNERS]), offsets, st.sampled_from(SetClock.ZONES)),
 )
+moments = st.builds(Moment, st.sampled_from(["taken", "failed"])) | st.builds(
+    Moment, st.sampled_from(["sent", "answering"]), links
+)
+hubs = {f"{o}.hub" for o in OWNERS}
+not_of_hubs = inner_steps.filter(lambda step: getattr(step, "node", None) not in hubs)
+meanwhiles = st.builds(
+    Meanwhile,
+    asks | st.builds(GiveUp, homes, st.integers(0, 500)),
+    st.lists(not_of_hubs, min_size=1, max_size=3).map(tuple),
+    moments,
+)
+steps: st.SearchStrategy[Step] = inner_steps | meanwhiles | st.builds(LetAge, homes, st.integers(1, 60_000))
 mixed_asks = st.lists(asks, min_size=1, unique_by=lambda a: a.home).map(lambda chosen: AskTogether(tuple(chosen)))
 plans = st.builds(Plan, st.just(OWNERS), st.lists(steps | mixed_asks, max_size=10).map(tuple))
 
@@ -98,6 +121,12 @@ ONE_OF_EACH = Plan(
         Detach("ada.camera"),
         Attach("ada.camera", new_address=True),
         SetClock("lin.camera", -3600, "Asia/Tokyo"),
+        RollBack("relay"),
+        RollOut("relay"),
+        Evict(),
+        Reconnect(("ada.camera", "lin.camera")),
+        Meanwhile(Ask("ada"), (Clear("relay.cache"), GiveUp("lin", 20)), Moment("sent", "ada.hub")),
+        LetAge("ada", 300),
     ),
 )
 
@@ -195,7 +224,7 @@ def test_asking_together_takes_at_least_one_home_and_each_once(homes_asking):
 
 
 def test_elementary_asks_are_counted():
-    assert ONE_OF_EACH.asks == 4
+    assert ONE_OF_EACH.asks == 6
 
 
 class Pasted(Household):
@@ -204,13 +233,17 @@ class Pasted(Household):
     homes = OWNERS
 
 
+def sources(updated: bool) -> Path:
+    raise AssertionError("a plan that is only drawn rolls nothing out")
+
+
 def pasted(program: str, **scope: object) -> tuple[Step, ...]:
     """Run a printed program in a real `Household` and return the steps that it adds."""
     stack = SimpleNamespace(name="docker", faults=frozenset(get_args(NodeFault)))
-    chapter = SimpleNamespace(home=SimpleNamespace(topology=TOPOLOGY, faults=NodeFaults(TOPOLOGY, stack)))
+    chapter = SimpleNamespace(home=SimpleNamespace(topology=TOPOLOGY, faults=NodeFaults(TOPOLOGY, stack, sources)))
     with current.using(chapter):  # type: ignore[arg-type]
         scenario = Pasted()
-    exec(program, {"conditions": conditions, "self": scenario, **scope})
+    exec(program, {**vars(plan), "conditions": conditions, "self": scenario, **scope})
     return tuple(scenario._steps)
 
 
@@ -248,6 +281,12 @@ def test_a_program_reads_as_a_scenario_does():
         "self.detach('ada.camera')",
         "self.attach('ada.camera', new_address=True)",
         "self.set_clock('lin.camera', offset_s=-3600, time_zone='Asia/Tokyo')",
+        "self.roll_back('relay')",
+        "self.roll_out('relay')",
+        "self.evict()",
+        "self.reconnect('ada.camera', 'lin.camera')",
+        "self.meanwhile(Ask('ada'), Clear('relay.cache'), GiveUp('lin', after_ms=20), when='sent', link='ada.hub')",
+        "self.let_age('ada', ms=300)",
     ]
     assert AskTogether((Ask("ada", "porch"), Ask("lin", "porch"))).describe() == (
         "ask_together('ada', 'lin', camera='porch')"

@@ -46,6 +46,9 @@ class Stack(Protocol):
     def restart(self, node: str) -> None:
         """Kill the node, start it again, and return once it is ready."""
 
+    def roll(self, node: str, home: Path) -> None:
+        """Replace the node by one from the sources in `home`, at the same addresses; return once it answers."""
+
     def pause(self, node: str) -> None:
         """Let the node stand still with all that it has open; harmless when it does."""
 

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from chaos import children, sockets
 from chaos.errors import Surroundings
 from chaos.links import Hop, Links
@@ -41,7 +43,11 @@ class DockerStack:
     """Starts each node as a container of its image, built from the home's sources where it is not there."""
 
     name = "docker"
-    faults: frozenset[NodeFault] = frozenset({"restarted", "paused", "detached", "new address", "clock"})
+    faults: frozenset[NodeFault] = frozenset(
+        {
+            "restarted", "rolled out", "rolled back", "emptied", "paused", "detached", "new address", "clock",
+        }
+    )  # fmt: skip
     links: Links
 
     def __init__(self, scratch: children.Scratch, say: Callable[[str], None] = lambda _: None) -> None:
@@ -60,6 +66,7 @@ class DockerStack:
     def start(self, topology: Topology, home: Path, scene: SceneServer, logs: Path) -> None:
         """Build what is missing, make networks, start Toxiproxy and all nodes; return when each node is ready."""
         self._topology, self._logs = topology, logs
+        self._images: dict[tuple[Path, str], str] = {}
         self._client = client = docker_engine.connect()
         for line in docker_engine.clear_leftovers(client):
             self._say(line)
@@ -69,7 +76,7 @@ class DockerStack:
 
         self._plan = plan = _Plan(topology)
         self._ports, self._dialled = plan.ports, plan.dialled
-        labels = docker_engine.labels(self._run)
+        self._labels = labels = docker_engine.labels(self._run)
         maker = Networks(client, f"ownframe-{self._run}", labels)
         fronts = {_CONTROL, *plan.fronts.values()}
         made = each(lambda wanted: maker.make(wanted, front=wanted in fronts), plan.networks)
@@ -81,7 +88,7 @@ class DockerStack:
         endpoints = tuple(
             Endpoint(n.name, n.proxy, plan.names(name)) for name, n in networks.items() if plan.has_proxy(name)
         )
-        specs = {
+        self._specs = specs = {
             "wire": self._spec(
                 "wire", images.base, wire.command, endpoints=endpoints, mounts=wire.mounts, sysctls=wire.sysctls
             )
@@ -132,6 +139,21 @@ class DockerStack:
         container.kill()
         container.start()
         self._wait(self._topology.node(node), Remote.answers)  # its links may be under conditions: up is enough
+
+    def roll(self, node: str, home: Path) -> None:
+        """Put a container of an image from other sources in the place of the node's."""
+        assert self._client is not None, "a node is replaced while its stack runs"
+        source = self._topology.node(node).source
+        if (home, source) not in self._images:
+            self._images[home, source] = Images(self._client, home, self._say).nodes([source])[source]
+        old = self._containers[node]
+        there = old.addresses()
+        old.remove()
+        self._specs[node] = msgspec.structs.replace(self._specs[node], image=self._images[home, source])
+        self._containers[node] = new = self._made((node, self._specs[node]), self._labels)
+        self._faults.stay(node, there)
+        new.start()
+        self._wait(self._topology.node(node), Remote.answers)
 
     def run_beside(self, node: str, command: tuple[str, ...]) -> None:
         """Run a command in the node's container."""

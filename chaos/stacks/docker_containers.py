@@ -93,6 +93,12 @@ class Container:
         if self._follower is not None:
             self._follower.join(2.0)
 
+    def remove(self) -> None:
+        """Kill it and remove it; its log stays."""
+        self.kill()
+        with asking(f"remove the container {self.name}"), contextlib.suppress(docker.errors.NotFound):
+            self._client.api.remove_container(self.id, force=True)
+
     def run(self, command: Sequence[str]) -> None:
         """Run a command in it, as its user; `Surroundings` when it fails."""
         with asking(f"run {' '.join(command)} in {self.name}"):

@@ -69,6 +69,15 @@ class ContainerFaults:
         more = f" and {len(new) - 1} more" if len(new) > 1 else ""
         return f"{new[0]} after {old[0]}{more}" if new_address and new else ""
 
+    def stay(self, node: str, there: Mapping[str, str]) -> None:
+        """Let a container that was made anew be only where the one before it was: `there`, by the network's name."""
+        container = self._containers[node]
+        for network, address in container.addresses().items():
+            if there.get(network) != address and network in {n.name for n in self._networks.values()}:
+                container.disconnect(network)
+                if network in there:
+                    container.connect(Endpoint(network, there[network]))
+
     def mend(self, wait_ready: Callable[[str], None]) -> None:
         """Undo every fault since the last time, and prove it: the engine is asked, and `wait_ready` asks the node.
 

@@ -31,7 +31,7 @@ class ProcessStack:
     """Starts each node with this Python, its sources in a folder of the run."""
 
     name = "process"
-    faults: frozenset[NodeFault] = frozenset({"restarted", "paused", "clock"})
+    faults: frozenset[NodeFault] = frozenset({"restarted", "rolled out", "rolled back", "emptied", "paused", "clock"})
     links: Links
 
     def __init__(self, scratch: children.Scratch, say: server.Progress = lambda _: None) -> None:
@@ -45,7 +45,8 @@ class ProcessStack:
 
     def start(self, topology: Topology, home: Path, scene: SceneServer, logs: Path) -> None:
         """Start Toxiproxy, every proxy, and all nodes at once; return when each node is ready."""
-        self._topology, self._home, self._logs = topology, home, logs
+        self._topology, self._logs = topology, logs
+        self._homes = {n.name: home for n in topology.nodes}
         wanted = [(n.name, p) for n in topology.nodes for p in n.ports]
         ports = iter(sockets.free_ports(len(wanted) + len(topology.links)))
         self._addresses = {key: f"127.0.0.1:{next(ports)}" for key in wanted}
@@ -109,6 +110,13 @@ class ProcessStack:
         self._spawn(node)
         self._wait(self._topology.node(node), Remote.answers)  # its links may be under conditions: up is enough
 
+    def roll(self, node: str, home: Path) -> None:
+        """Start the node from other sources, on the same ports."""
+        self._homes[node] = home
+        command, environment = self._commands[node]
+        self._commands[node] = ([self._program(self._topology.node(node)), *command[1:]], environment)
+        self.restart(node)
+
     def pause(self, node: str) -> None:
         """Stop the process, and return when the kernel says that every thread of it stands still."""
         self._paused.add(node)
@@ -147,9 +155,11 @@ class ProcessStack:
     def run_beside(self, node: str, command: tuple[str, ...]) -> None:
         """Run a command in the home's folder, with the node's environment."""
         environment = os.environ | self._commands[node][1]
+        if command[0] == "python":
+            command = (self._commands[node][0][0], *command[1:])
         try:
             subprocess.run(
-                command, cwd=self._home, env=environment, capture_output=True, check=True, timeout=READY_WITHIN
+                command, cwd=self._homes[node], env=environment, capture_output=True, check=True, timeout=READY_WITHIN
             )
         except (OSError, subprocess.SubprocessError) as failed:
             raise Surroundings(f"{' '.join(command)} beside {node} failed: {failed}") from failed
@@ -175,14 +185,14 @@ class ProcessStack:
         """Return the program of a node's command; ``python`` is the interpreter that has the node's packages."""
         if node.command[0] != "python":
             return node.command[0]
-        return packages.interpreter(self._home, node.source, self._say)
+        return packages.interpreter(self._homes[node.name], node.source, self._say)
 
     def _spawn(self, node: str) -> None:
         command, environment = self._commands[node]
         self._children[node] = self._scratch.spawn(
             command,
             log=self._log(node),
-            cwd=self._home,
+            cwd=self._homes[node],
             environment=environment | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
         )
 

@@ -16,7 +16,20 @@ import pytest
 from chaos.conditions import EDGE, Fault
 from chaos.errors import Surroundings
 from chaos.history import Asked, Met, NodeFaultSet
-from chaos.plan import Ask, Attach, Detach, Pause, Plan, Restart, Resume, SetClock, SetConditions
+from chaos.plan import (
+    Ask,
+    Attach,
+    Detach,
+    Evict,
+    Pause,
+    Plan,
+    Restart,
+    Resume,
+    RollBack,
+    RollOut,
+    SetClock,
+    SetConditions,
+)
 from chaos.remote import Remote
 from chaos.stacks.docker_engine import OWNER, RUN
 from chaos.verdict import Rules, Verdict, exercised, judge
@@ -322,6 +335,27 @@ def test_what_a_killed_run_left_standing_still_is_removed_by_the_next_start(clie
 def _things_of(client, run):
     filters = {"label": f"{RUN}={run}"}
     return [*client.api.containers(all=True, filters=filters), *client.api.networks(filters=filters)]
+
+
+def test_a_node_is_replaced_where_it_was_and_back_in_the_next_case(running, client):
+    """Rolled back and out it is a new container each time, at the addresses of the old one, detached ones detached."""
+    home, stack, _ = running
+    first = stack._containers["relay"].id
+    where = stack._containers["relay"].addresses()
+    events, _ = _execute(home, RollBack("relay"), Ask("ada"), Detach("cache"), RollOut("relay"), Ask("ada"))
+    assert [e.outcome for e in events if isinstance(e, Asked)] == ["picture", "unavailable"]
+    assert stack._containers["relay"].id != first
+    assert stack._containers["relay"].addresses() == where
+    events, _ = _execute(home, Detach("relay"), RollBack("relay"), Ask("ada"), Attach("relay"), Ask("ada"))
+    assert [e.outcome for e in events if isinstance(e, Asked)] == ["unavailable", "picture"]
+    assert stack._containers["relay"].addresses() == where
+
+
+def test_the_cache_in_its_container_lets_go(running):
+    home, _, _ = running
+    events, exercise = _execute(home, Ask("ada"), Evict(), Ask("ada"))
+    assert [e.outcome for e in events if isinstance(e, Asked)] == ["picture", "picture"]
+    assert Fault("cache", "emptied") in {fault for fault, _ in exercise.met}
 
 
 def test_conditions_and_faults_of_nodes_go_together(running):

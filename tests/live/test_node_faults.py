@@ -194,7 +194,7 @@ class NodesInTrouble(Household):
     """Nodes stand still, lose their network, come back elsewhere, forget the time, while owners ask."""
 
     homes = OWNERS
-    motifs = False
+    motifs = ()
 
     @rule(home=any_home)
     def an_owner_watches_live(self, home):

@@ -101,7 +101,7 @@ def test_a_scenario_that_can_never_display_a_frame_is_inconclusive(a_run):
     from chaos.conditions import OUTAGE
 
     class Dark(Household):
-        motifs = False
+        motifs = ()
 
         @rule(h=any_home)
         def asks_in_the_dark(self, h):
@@ -118,7 +118,7 @@ def test_a_scenario_that_never_disturbs_anything_is_inconclusive(a_run):
     from chaos import Household, any_home
 
     class Calm(Household):
-        motifs = False
+        motifs = ()
 
         @rule(h=any_home)
         def asks(self, h):

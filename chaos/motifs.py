@@ -1,0 +1,307 @@
+"""Motifs: short sequences of steps, each of which some published leak needs, mixed into what a scenario draws.
+
+Leaks need several things at once (a picture of another owner's that was just asked for, conditions that turned, an ask
+that crosses them), which steps drawn one by one rarely line up: with one motif a conjunctive leak took 8 cases instead
+of 116 (shared study). A motif is a function that draws and returns steps; it knows roles and ways, never names, so that
+it fits any home system. Each says what taught it. Values come from short ladders, calm first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+
+import msgspec
+from hypothesis import strategies as st
+
+from chaos import conditions
+from chaos.conditions import BLACK_HOLE, Bandwidth, Latency, LimitData, Way, of
+from chaos.plan import (
+    Ask,
+    AskTogether,
+    ChangeAccount,
+    Clear,
+    Evict,
+    GiveUp,
+    InnerStep,
+    LetAge,
+    Meanwhile,
+    Moment,
+    Reconnect,
+    Restart,
+    RollBack,
+    RollOut,
+    SetConditions,
+    Step,
+)
+
+if TYPE_CHECKING:
+    from chaos.topology import Link, Topology
+
+_T = TypeVar("_T")
+_GIVE_UP_MS = (20, 60, 150, 350)
+"""Milliseconds: before an answer on clear links is there, and up to about half of the reference hub's patience."""
+_HEAD, _BODY = 60, (200, 2_000, 10_000)
+"""Bytes after which a reply is cut: inside its headers (the reference's are longer), and inside the picture."""
+
+
+class Draw(Protocol):
+    """Draws a value from a strategy, as ``st.data().draw`` does."""
+
+    def __call__(self, strategy: st.SearchStrategy[_T], /) -> _T:
+        """Return a value."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """The home system that steps are drawn for: who there is, what joins them, and what is troubled by now.
+
+    `updated` are the nodes that the run's update changes, `troubled` the links that the steps so far leave under
+    conditions.
+    """
+
+    homes: tuple[str, ...]
+    topology: Topology
+    updated: tuple[str, ...] = ()
+    troubled: tuple[str, ...] = ()
+
+    def way(self, home: str) -> tuple[Link, ...]:
+        """Return the links that an ask of this home for its own camera can cross, the hub's first."""
+        return self.topology.between(home, home)
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Names of the links that everybody's asks can cross; of all links where there is none."""
+        ways = [{k.name for k in self.way(home)} for home in self.homes]
+        shared = tuple(k.name for k in self.way(self.homes[0]) if all(k.name in way for way in ways))
+        return shared or tuple(k.name for k in self.topology.links)
+
+    @property
+    def from_cameras(self) -> tuple[str, ...]:
+        """Names of the links on which pictures come from cameras."""
+        cameras = {n.name for n in self.topology.with_role("camera")}
+        return tuple(k.name for k in self.topology.links if k.server in cameras)
+
+    @property
+    def serving(self) -> tuple[str, ...]:
+        """Names of the nodes that serve everybody; of all where there is none."""
+        serving = tuple(n.name for n in self.topology.nodes if n.owner is None)
+        return serving or tuple(n.name for n in self.topology.nodes)
+
+
+Steps: TypeAlias = Sequence[Step]
+Motif: TypeAlias = Callable[[Draw, Place], Steps]
+
+
+def conditions_turn(draw: Draw, place: Place) -> Steps:
+    """One owner asks, conditions turn on a link that another's ask crosses, the other asks, the first asks again.
+
+    The other may give up; the conditions may have passed before the first asks again. The camera's own link is drawn
+    most, since it is where a picture comes from. The last ask is for what the other's left behind. (December 26, and
+    nginx's `proxy_cache_use_stale`: a last good still under a key that lost the owner.)
+    """
+    first, second = _two(draw, place)
+    link = _link_of(draw, place, second)
+    impatient = draw(st.sampled_from([None, None, 20, 150]))
+    asks: Step = Ask(second) if impatient is None else GiveUp(second, impatient)
+    passing = [Clear(link)] if draw(st.booleans()) else []
+    return [*_fresh(draw, place), Ask(first), SetConditions(link, draw(conditions.poor())), asks, *passing, Ask(first)]
+
+
+def answer_comes_late(draw: Draw, place: Place) -> Steps:
+    """Answers on a shared link are late, one owner taps away while hers is on its way, and others ask.
+
+    (CVE-2023-28858: a reply that nobody waits for stays on a pooled connection.)
+    """
+    first, *others = draw(st.permutations(place.homes))
+    link = draw(st.sampled_from([*place.shared, place.way(first)[-1].name]))
+    slow = of(Latency(way=Way.DOWN, latency=draw(st.sampled_from([75, 200, 600]))))
+    away = GiveUp(first, draw(st.sampled_from(_GIVE_UP_MS)))
+    return [*_calm(place), SetConditions(link, slow), away, *(Ask(o) for o in others)]
+
+
+def answer_is_cut(draw: Draw, place: Place) -> Steps:
+    """A reply is cut inside its headers or inside the picture, and everybody asks on what is left of the connection.
+
+    (Cloudbleed and its kind: a buffer that was filled before, and a read that was short.)
+    """
+    first, second = _two(draw, place)
+    link = _link_of(draw, place, second)
+    cut = of(LimitData(way=_server_way(place, link), bytes=draw(st.sampled_from([*reversed(_BODY), _HEAD]))))
+    mended = [Clear(link)] if draw(st.booleans()) else []
+    return [*_calm(place), Ask(first), SetConditions(link, cut), Ask(second), *mended, Ask(first), Ask(second)]
+
+
+def one_is_held(draw: Draw, place: Place) -> Steps:
+    """One owner's request is held on a link while another's passes, and is let go then or when its time is up.
+
+    (A request context or a buffer that two requests share: who comes second overwrites it.)
+    """
+    first, second = _two(draw, place)
+    link = _link_of(draw, place, first)
+    hold = draw(st.sampled_from([of(Latency(way=Way.DOWN, latency=300)), of(Latency(way=Way.UP, latency=300))]))
+    moment = draw(st.sampled_from([Moment(), Moment("sent", place.way(first)[0].name), Moment("sent", link)]))
+    others: list[InnerStep] = [Ask(second), Ask(second, feed="stream"), GiveUp(second, 60)]
+    other = draw(st.sampled_from(others))
+    inner: tuple[InnerStep, ...] = (Clear(link), other) if draw(st.booleans()) else (other,)
+    return [*_calm(place), SetConditions(link, hold), Meanwhile(Ask(first), inner, moment), Ask(first)]
+
+
+def burst_after_giving_up(draw: Draw, place: Place) -> Steps:
+    """A link stalls, its client gives up, the stalled bytes come all at once, and the next owner asks.
+
+    (A stalled radio that comes back: what was asked for long ago is answered now.)
+    """
+    first, second = _two(draw, place)
+    link = _link_of(draw, place, first)
+    stall = draw(st.sampled_from([of(Bandwidth(way=Way.DOWN, rate=0)), of(Latency(way=Way.DOWN, latency=2500))]))
+    asks: list[Step] = [Ask(first), GiveUp(first, 150)]
+    return [
+        *_calm(place),
+        SetConditions(link, stall),
+        draw(st.sampled_from(asks)),
+        Clear(link),
+        Ask(second),
+        Ask(first),
+    ]
+
+
+def everybody_at_once(draw: Draw, place: Place) -> Steps:
+    """Everybody asks at once over a link that all share, or while one camera is slow; then once more.
+
+    (Squid CVE-2016-10003, collapsed forwarding: requests that are in flight at once get one answer.)
+    """
+    link = draw(st.sampled_from([*place.shared, *place.from_cameras]))
+    under = draw(st.sampled_from([of(Latency(way=Way.DOWN, latency=150)), of(Latency(way=Way.UP, latency=600))]))
+    together = AskTogether(tuple(Ask(h) for h in draw(st.permutations(place.homes))))
+    return [*_fresh(draw, place), SetConditions(link, under), together, together]
+
+
+def everybody_reconnects(draw: Draw, place: Place) -> Steps:
+    """Every connection drops, and everybody asks at the same moment.
+
+    (Wyze, February 2024: devices and owners were mixed up when all came back at once.)
+    """
+    links = draw(st.sampled_from([place.from_cameras, *((name,) for name in place.shared)]))
+    together = AskTogether(tuple(Ask(h) for h in place.homes))
+    return [together, Reconnect(links), together]
+
+
+def tapped_twice(draw: Draw, place: Place) -> Steps:
+    """The owner taps again while the first ask is under way, and another owner asks.
+
+    (An overlapping request on one connection: responses shifted by one.)
+    """
+    first, second = _two(draw, place)
+    link = _link_of(draw, place, first)
+    slow = of(Latency(way=Way.DOWN, latency=draw(st.sampled_from([75, 300]))))
+    moment = draw(st.sampled_from([Moment(), Moment("sent", link)]))
+    return [*_calm(place), SetConditions(link, slow), Meanwhile(Ask(first), (Ask(first),), moment), Ask(second)]
+
+
+def picture_ages(draw: Draw, place: Place) -> Steps:
+    """One owner's picture grows old, then conditions turn and another asks.
+
+    (What is kept for a while: too fresh to be asked for again, or just old enough to be served stale.)
+    """
+    first, second = _two(draw, place)
+    link = _link_of(draw, place, second)
+    ages = LetAge(first, draw(st.sampled_from(LetAge.AGES)))
+    dead = draw(st.sampled_from([BLACK_HOLE, conditions.OUTAGE, of(Latency(way=Way.DOWN, latency=1000))]))
+    return [*_calm(place), Ask(first), ages, SetConditions(link, dead), Ask(second), Ask(first)]
+
+
+def account_changes(draw: Draw, place: Place) -> Steps:
+    """A hub changes hands under poor conditions: after a picture, or while one is on its way.
+
+    (homebridge-camera #279 and displays that keep their last frame.)
+    """
+    first, second = _two(draw, place)
+    link = _link_of(draw, place, second)
+    under = SetConditions(link, draw(conditions.poor()))
+    change = ChangeAccount(first, second)
+    turn: list[Step]
+    if draw(st.booleans()):
+        turn = [Ask(first), under, change, Ask(first)]
+    else:
+        turn = [under, Meanwhile(Ask(first), (change,)), Ask(first)]
+    return [*_calm(place), *turn, ChangeAccount(first, first), Ask(first)]
+
+
+def node_comes_back(draw: Draw, place: Place) -> Steps:
+    """A node that everybody uses is restarted, under conditions or not, and everybody asks at once.
+
+    (Eufy, May 2021: after a restart sessions belonged to other owners.)
+    """
+    node = draw(st.sampled_from(place.serving))
+    together = AskTogether(tuple(Ask(h) for h in draw(st.permutations(place.homes))))
+    under = [SetConditions(draw(st.sampled_from(place.shared)), draw(conditions.poor()))] if draw(st.booleans()) else []
+    return [together, Restart(node), *under, together]
+
+
+def cache_is_evicted(draw: Draw, place: Place) -> Steps:
+    """What the cache kept is gone just when it is needed: one asks, it is evicted, conditions turn, all ask."""
+    first, second = _two(draw, place)
+    evicting = [n.name for n in place.topology.nodes if n.evict]
+    if not evicting:
+        return conditions_turn(draw, place)
+    link = _link_of(draw, place, second)
+    evict = Evict(evicting[0])
+    return [*_calm(place), Ask(first), evict, SetConditions(link, draw(conditions.poor())), Ask(second), Ask(first)]
+
+
+def update_rolls_out(draw: Draw, place: Place) -> Steps:
+    """The old version fills its caches, the update is rolled out while conditions are poor, and everybody asks."""
+    nodes = place.updated or place.serving
+    node = draw(st.sampled_from(nodes))
+    first, second = _two(draw, place)
+    under = SetConditions(_link_of(draw, place, second), draw(conditions.poor()))
+    together = AskTogether(tuple(Ask(h) for h in place.homes))
+    if draw(st.booleans()):
+        return [RollBack(node), together, under, RollOut(node), Ask(second), Ask(first)]
+    return [together, under, RollBack(node), Ask(second), RollOut(node), Ask(first)]
+
+
+NETWORK: tuple[Motif, ...] = (
+    conditions_turn,
+    conditions_turn,  # twice: most leaks that were published need nothing else
+    answer_comes_late,
+    answer_is_cut,
+    one_is_held,
+    burst_after_giving_up,
+    everybody_at_once,
+    everybody_reconnects,
+    tapped_twice,
+    picture_ages,
+)
+"""What owners and networks do by themselves."""
+
+ALL: tuple[Motif, ...] = (*NETWORK, account_changes, node_comes_back, cache_is_evicted, update_rolls_out)
+"""These, and what is done to accounts and nodes."""
+
+
+def _two(draw: Draw, place: Place) -> tuple[str, str]:
+    first, second = draw(st.permutations(place.homes))[:2]
+    return first, second
+
+
+def _link_of(draw: Draw, place: Place, home: str) -> str:
+    """Draw a link of a home's way, its camera's own as often as all others."""
+    way = [k.name for k in place.way(home)]
+    return draw(st.sampled_from([way[-1]] * max(1, len(way) - 1) + way[:-1]))
+
+
+def _server_way(place: Place, name: str) -> Way:
+    link = next(k for k in place.topology.links if k.name == name)
+    return Way.DOWN if link.device_dials else Way.UP
+
+
+def _calm(place: Place) -> list[Step]:
+    """Clear everything: what piled up before would end most asks before they met what the motif is about."""
+    return [Clear(link) for link in place.troubled]
+
+
+def _fresh(draw: Draw, place: Place) -> list[Step]:
+    return _calm(place) if draw(st.booleans()) else []
+
+
+__all__ = ["ALL", "NETWORK", "Draw", "Motif", "Place"]
