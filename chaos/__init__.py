@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from chaos import conditions
+    from chaos import conditions, motifs
     from chaos.errors import Misuse, OwnframeError, Surroundings
     from chaos.household import (
         Household,
@@ -52,12 +52,13 @@ __all__ = [
     "any_node",
     "any_node_fault",
     "conditions",
+    "motifs",
 ]
 
 
 def __getattr__(name: str) -> object:
-    if name == "conditions":
-        return importlib.import_module("chaos.conditions")
+    if name in ("conditions", "motifs"):
+        return importlib.import_module(f"chaos.{name}")
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'chaos' has no attribute {name!r}")

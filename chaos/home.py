@@ -142,9 +142,12 @@ class Home:
         self.meter.start()
 
     def _sources(self, updated: bool) -> Path:
-        """Return the folder of the home's sources with the run's update, or as they were before it."""
+        """Return the folder of the home's sources with the run's update, or with what was before it."""
         into = self._scratch / ("home" if updated else "before")
-        return into if into.exists() else updates.lay(self._source, self._update if updated else None, into)
+        update = self._update
+        if not updated and update is not None:
+            update = updates.find(update.description.before) if update.description.before else None
+        return into if into.exists() else updates.lay(self._source, update, into)
 
     def stop(self) -> None:
         """End everything that `start` started."""

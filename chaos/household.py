@@ -306,6 +306,9 @@ class Household(RuleBasedStateMachine):
         place = Place(self.homes, home.topology, home.updated, tuple(self._troubled()))
         self._steps += chosen(data.draw, place)
 
+    again = motif
+    """Drawn as often as two rules, so that most plans have several: a rule is drawn in half a dozen others' company."""
+
     def _troubled(self) -> list[str]:
         """Return the links that the steps so far leave under conditions."""
         now: dict[str, bool] = {}

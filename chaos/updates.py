@@ -71,6 +71,8 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     guilty: str
     python: str = ">=3.11"
     control: str | None = None
+    before: str | None = None
+    """The update that this one follows: what is there when it is rolled back. None: the home system as it is."""
     silent_when_healthy: bool = True
     files: tuple[File, ...] = ()
     pins: tuple[Pin, ...] = ()

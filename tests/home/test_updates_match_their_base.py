@@ -25,6 +25,15 @@ def test_an_update_names_the_hash_of_the_file_that_it_replaces(path: Path) -> No
 
 
 @pytest.mark.parametrize("path", UPDATES, ids=lambda p: p.parent.name)
+def test_what_was_before_an_update_changes_the_same_nodes(path: Path) -> None:
+    described = tomllib.loads(path.read_text())
+    if before := described.get("before"):
+        earlier = tomllib.loads((path.parent.parent / before / "update.toml").read_text())
+        touched = {f["node"] for f in earlier["files"]}
+        assert touched <= {f["node"] for f in described["files"]}, "the others would not be rolled"
+
+
+@pytest.mark.parametrize("path", UPDATES, ids=lambda p: p.parent.name)
 def test_every_control_exists_and_has_none_itself(path: Path) -> None:
     described = tomllib.loads(path.read_text())
     control = described.get("control")

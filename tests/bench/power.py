@@ -1,0 +1,357 @@
+"""``tox -e power``: how fast each update is found, how small it is shrunk, and that nothing else is called a leak.
+
+For every update, way of searching and seed: cases and seconds to the first foreign frame, or that there was none
+within the budget; then the size of the shrunk program and how often it leaks again. For the reference and every
+control: frames displayed and foreign over the same budget. Each result is a line in a file, so that what was stopped
+goes on.
+
+Ways of searching, on the same homes in the same run:
+
+* ``guided``: the scenario ``test_everything_at_once.py`` as it ships;
+* ``unguided``: the same verbs drawn one by one by Hypothesis's own engine, several owners in flight, no motifs;
+* ``one at a time``: random faults, one ask at a time, as a Chaos Toolkit experiment with its Toxiproxy extension does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
+from rich.console import Console
+from rich.table import Table
+
+from chaos import any_home, any_link, any_node_fault, conditions, household, lean, updates
+from chaos.demo import load, scenario_folder
+from chaos.household import Household
+from chaos.plan import Ask, Plan
+from chaos.run import CaseResult, Chapter, Run, Settings
+from chaos.verdict import Rules, Verdict
+
+SEEDS, CASES = 10, 100
+OWNERS = ("ada", "grace", "lin")
+(EVERYTHING,) = load(scenario_folder() / "test_everything_at_once.py")
+
+
+class Unguided(Household):
+    """Every verb that the motifs use, drawn one by one."""
+
+    homes = OWNERS
+    motifs = ()
+
+    @rule(home=any_home, feed=st.sampled_from(["still", "still", "stream"]))
+    def asks(self, home, feed):
+        self.ask(home, feed=feed)
+
+    @rule(homes=st.lists(any_home, min_size=2, max_size=3, unique=True))
+    def several_ask(self, homes):
+        self.ask_together(*homes)
+
+    @rule(home=any_home, after_ms=st.sampled_from([20, 60, 150, 350]))
+    def gives_up(self, home, after_ms):
+        self.give_up(home, after_ms=after_ms)
+
+    @rule(home=any_home, owner=any_home)
+    def account_changes(self, home, owner):
+        self.change_account(home, owner=owner)
+
+    @rule(link=any_link, under=conditions.poor())
+    def turns(self, link, under):
+        self.set_conditions(link, under)
+
+    @rule(link=any_link)
+    def clears(self, link):
+        self.clear(link)
+
+    @rule(link=any_link)
+    def drops(self, link):
+        self.reconnect(link)
+
+    @rule(home=any_home, ms=st.sampled_from([300, 1200]))
+    def ages(self, home, ms):
+        self.let_age(home, ms=ms)
+
+    @rule(asking=any_home, other=any_home)
+    def overlaps(self, asking, other):
+        self.meanwhile(Ask(asking), Ask(other))
+
+    @rule(fault=any_node_fault)
+    def a_node_is_in_trouble(self, fault):
+        self.add(fault)
+
+
+class OneAtATime(Household):
+    """Random faults of links, and nobody asks while somebody else does."""
+
+    homes = OWNERS
+    motifs = ()
+
+    @rule(home=any_home)
+    def asks(self, home):
+        self.ask(home)
+
+    @rule(link=any_link, under=conditions.poor())
+    def turns(self, link, under):
+        self.set_conditions(link, under)
+
+    @rule(link=any_link)
+    def clears(self, link):
+        self.clear(link)
+
+
+WAYS: dict[str, tuple[type[Household], str]] = {
+    "guided": (EVERYTHING, lean.BACKEND),
+    "unguided": (Unguided, "hypothesis"),
+    "one at a time": (OneAtATime, "hypothesis"),
+}
+
+
+class Measured(Chapter):
+    """A chapter without controls, which the seeds of one home would repeat: what is measured is the search."""
+
+    def __init__(self, run: Run, name: str, *, together: bool) -> None:
+        super().__init__(run, name, OWNERS, Rules())
+        self.cases, self.frames, self.foreign = 0, 0, 0
+        self.seconds: float | None = None
+        self._began = time.monotonic()
+        self._together = together
+
+    def execute(self, plan: Plan) -> CaseResult:
+        """Execute the plan, everybody's last asks one after the other where they may not be together."""
+        if not self._together:
+            asks = [a for step in plan.steps for a in step.elements()]
+            plan = plan.with_steps(tuple(asks))
+        known = plan.digest in self._ledger
+        result = super().execute(plan)
+        if not known:
+            self.cases += 1
+            self.frames += sum(j.verdict is not Verdict.BLANK for j in result.frames)
+            self.foreign += len(result.leaks)
+            if result.leaks and self.seconds is None:
+                self.seconds = time.monotonic() - self._began
+        return result
+
+    def _control(self) -> None:
+        self.events.clear()
+
+
+def measure(run: Run, update: str, way: str, seed: int, cases: int) -> dict[str, object]:
+    """Search once and return what is to be stored; a way that is guided also shrinks what it found."""
+    scenario, backend = WAYS[way]
+    chapter = Measured(run, f"{update}, {way}, {seed}", together=way != "one at a time")
+    with backend_of(backend):
+        leaked = scenario.hunt(chapter, cases, seeded=seed)
+    found: dict[str, object] = {
+        "update": update,
+        "way": way,
+        "seed": seed,
+        "budget": cases,
+        "cases": chapter.cases,
+        "found": leaked is not None,
+        "seconds": chapter.seconds,
+        "frames": chapter.frames,
+        "foreign": chapter.foreign,
+    }
+    if leaked is not None and way == "guided":
+        began = time.monotonic()
+        finding = chapter.investigate(leaked)
+        found |= {
+            "size": size(finding.plan),
+            "drawn": size(finding.drawn),
+            "hits": finding.hits,
+            "tries": finding.tries,
+            "shrinking": time.monotonic() - began,
+            "program": finding.plan.program(),
+            "folder": sum(1 for _ in run.evidence.folder.glob("findings/*/plan.json")),
+        }
+    return found
+
+
+@contextlib.contextmanager
+def backend_of(name: str) -> Iterable[None]:
+    """Let a household draw with another of Hypothesis's engines."""
+    before, household.lean.BACKEND = household.lean.BACKEND, name
+    try:
+        yield
+    finally:
+        household.lean.BACKEND = before
+
+
+def size(plan: Plan) -> int:
+    """Count elementary asks and faults."""
+    return len(plan.elements)
+
+
+def jobs(chosen: Iterable[str]) -> list[tuple[str | None, tuple[str, ...]]]:
+    """Return each update with the ways in which it is searched for; what does not leak is searched guided only."""
+    known = {u.name: u.description for u in updates.known().values() if "process" in u.description.stacks}
+    wanted = list(chosen) or [n for n, d in known.items() if d.control]
+    controls = [c for n in wanted if n in known and (c := known[n].control)]
+    return (
+        [(n, tuple(WAYS)) for n in wanted] + [(c, ("guided",)) for c in dict.fromkeys(controls)] + [(None, ("guided",))]
+    )
+
+
+def work(store: Path, update: str | None, ways: Iterable[str], seeds: int, cases: int) -> None:
+    """Measure one update in every way and seed that the store does not have yet; in a process of its own."""
+    name = update or "reference"
+    done = {(r["update"], r["way"], r["seed"]) for r in read(store)}
+    todo = [(w, s) for w, s in itertools.product(ways, range(seeds)) if (name, w, s) not in done]
+    if not todo:
+        return
+    evidence = store.parent / "evidence" / name
+    with Run(Settings(update=update, evidence=evidence, cases=cases), folder=evidence / str(os.getpid())) as run:
+        for way, seed in todo:
+            line = json.dumps(measure(run, name, way, seed, cases))
+            with store.open("a") as out:
+                out.write(line + "\n")
+            print(line[:160], flush=True)
+
+
+def read(store: Path) -> list[dict[str, Any]]:
+    """Return the stored results; a line that was cut short is none."""
+    found = []
+    for line in store.read_text().splitlines() if store.is_file() else ():
+        with contextlib.suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return found
+
+
+def summed(results: list[dict[str, Any]]) -> dict[str, object]:
+    """Return what the issue of a release is about: shares, medians, ratios; misses are censored at the budget."""
+    guided = [r for r in results if r["way"] == "guided" and broken(r["update"])]
+    clean = [r for r in results if not broken(r["update"])]
+    shrunk = [r for r in guided if "size" in r]
+    small = {u: min(r["size"] for r in shrunk if r["update"] == u) for u in {r["update"] for r in shrunk}}
+    out: dict[str, object] = {
+        "pairs": len(guided),
+        "found within 100 cases": share(r["found"] and r["cases"] <= 100 for r in guided),
+        "found within 300 cases": share(r["found"] and r["cases"] <= 300 for r in guided),
+        "found within 60 s": share(r["found"] and r["seconds"] <= 60 for r in guided),
+        "shrunk to within one of the smallest": share(r["size"] <= small[r["update"]] + 1 for r in shrunk),
+        "reproduced at least 4 of 5": share(r["hits"] >= 0.8 * r["tries"] for r in shrunk),
+        "shrunk programs that never leaked again": sum(r["hits"] == 0 for r in shrunk),
+        "frames of reference and controls": sum(r["frames"] for r in clean),
+        "foreign among them": sum(r["foreign"] for r in clean),
+    }
+    for way in ("unguided", "one at a time"):
+        out[f"cases {way} / guided, geometric mean"] = ratio(results, way)
+    return out
+
+
+def ratio(results: list[dict[str, Any]], way: str) -> float | None:
+    """Return how many times more cases a way takes, over the medians of each update; a miss counts as its budget."""
+    logs = []
+    for update in {r["update"] for r in results if broken(r["update"])}:
+        mid = {w: median_cases(results, update, w) for w in (way, "guided")}
+        if None not in mid.values():
+            logs.append(math.log(mid[way] / mid["guided"]))  # type: ignore[operator]
+    return math.exp(statistics.fmean(logs)) if logs else None
+
+
+def median_cases(results: list[dict[str, Any]], update: str, way: str) -> float | None:
+    """Return the median of cases to the first foreign frame."""
+    mine = [r["cases"] if r["found"] else r["budget"] for r in results if (r["update"], r["way"]) == (update, way)]
+    return statistics.median(mine) if mine else None
+
+
+def broken(name: str) -> bool:
+    """Whether this is an update that leaks, not a control or the reference."""
+    known = updates.known()
+    return name in known and known[name].description.control is not None
+
+
+def share(held: Iterable[bool]) -> str:
+    """Return how many of all, in words."""
+    all_ = list(held)
+    return f"{sum(all_) / len(all_):.3f} ({sum(all_)} of {len(all_)})" if all_ else "none"
+
+
+def rows(results: list[dict[str, Any]]) -> Iterable[tuple[str, ...]]:
+    """Yield a row for each update and way."""
+    for update, way in dict.fromkeys((r["update"], r["way"]) for r in results):
+        mine = [r for r in results if (r["update"], r["way"]) == (update, way)]
+        cases = sorted(r["cases"] if r["found"] else r["budget"] for r in mine)
+        seconds = sorted(r["seconds"] for r in mine if r["seconds"] is not None)
+        shrunk = [r for r in mine if "size" in r]
+        yield (
+            update,
+            way,
+            f"{sum(r['found'] for r in mine)}/{len(mine)}",
+            f"{statistics.median(cases):g}, {ninth(cases):g}",
+            f"{statistics.median(seconds):.1f}, {ninth(seconds):.1f}" if seconds else "",
+            f"{min(r['size'] for r in shrunk)}–{max(r['size'] for r in shrunk)}" if shrunk else "",
+            f"{sum(r['hits'] for r in shrunk)}/{sum(r['tries'] for r in shrunk)}" if shrunk else "",
+            str(sum(r["frames"] for r in mine)),
+            str(sum(r["foreign"] for r in mine)),
+        )
+
+
+def ninth(values: list[float]) -> float:
+    """Return the 90th percentile: the smallest value that nine of ten do not exceed."""
+    return values[math.ceil(0.9 * len(values)) - 1]
+
+
+def show(results: list[dict[str, Any]], console: Console) -> Mapping[str, object]:
+    """Print the table and the sums, and return the sums."""
+    heads = ("update", "way", "found", "cases: median, 90 %", "seconds", "size", "again", "frames", "foreign")
+    table = Table(*heads, box=None)
+    for row in rows(results):
+        table.add_row(*row)
+    console.print(table)
+    sums = summed(results)
+    for what, value in sums.items():
+        console.print(f"{what}: {value:.3g}" if isinstance(value, float) else f"{what}: {value}")
+    return sums
+
+
+def main(words: list[str]) -> None:
+    """Measure what was asked for in several processes, each with a home of its own, and print everything stored."""
+    parser = argparse.ArgumentParser(prog="power", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("updates", nargs="*", help="updates by name (default: all that run as processes)")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--cases", type=int, default=CASES, help="budget of one search")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--store", type=Path, default=Path("power.jsonl"))
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # a process that was started by this one
+    options = parser.parse_args(words)
+    if options.one is not None:
+        work(options.store, options.one or None, options.ways, options.seeds, options.cases)
+        return
+    console = Console(highlight=False)
+    waiting = [(u or "", [w for w in ways if w in options.ways]) for u, ways in jobs(options.updates)]
+    running: list[subprocess.Popen[bytes]] = []
+    failed = 0
+    same = ["--seeds", str(options.seeds), "--cases", str(options.cases), "--store", str(options.store)]
+    while waiting or running:
+        while waiting and len(running) < options.workers:
+            name, ways = waiting.pop(0)
+            running.append(
+                subprocess.Popen([sys.executable, "-m", "tests.bench.power", "--one", name, *same, "--ways", *ways])
+            )
+        for process in [p for p in running if p.poll() is not None]:
+            failed += process.returncode != 0
+            running.remove(process)
+        time.sleep(0.2)  # between two looks at the processes
+    sums = show(read(options.store), console)
+    options.store.with_suffix(".json").write_text(json.dumps(msgspec.to_builtins(dict(sums)), indent=2) + "\n")
+    if failed:
+        sys.exit(f"{failed} processes failed; what they said is above, and the numbers lack theirs")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
