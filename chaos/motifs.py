@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _GIVE_UP_MS = (20, 60, 150, 350)
 """Milliseconds: before an answer on clear links is there, and up to about half of the reference hub's patience."""
-_HEAD, _BODY = 60, (200, 2_000, 10_000)
-"""Bytes after which a reply is cut: inside its headers (the reference's are longer), and inside the picture."""
+_CUTS = (10_000, 2_000, 200, 60)
+"""Bytes after which a camera's reply is cut: inside the picture, and inside its headers, which are longer."""
+_CUTS_BETWEEN = (14, 5)
+"""Bytes after which a pipeline of Redis commands is cut between two replies: ``+OK`` ends at 5, ``+QUEUED`` at 14."""
 
 
 class Draw(Protocol):
@@ -120,13 +122,14 @@ def answer_comes_late(draw: Draw, place: Place) -> Steps:
 
 
 def answer_is_cut(draw: Draw, place: Place) -> Steps:
-    """A reply is cut inside its headers or inside the picture, and everybody asks on what is left of the connection.
+    """A reply is cut inside its headers, inside the picture or between two replies, and everybody asks again.
 
     (Cloudbleed and its kind: a buffer that was filled before, and a read that was short.)
     """
     first, second = _two(draw, place)
     link = _link_of(draw, place, second)
-    cut = of(LimitData(way=_server_way(place, link), bytes=draw(st.sampled_from([*reversed(_BODY), _HEAD]))))
+    after = draw(st.sampled_from(_CUTS if link in place.from_cameras else (*_CUTS, *_CUTS_BETWEEN)))
+    cut = of(LimitData(way=_server_way(place, link), bytes=after))
     mended = [Clear(link)] if draw(st.booleans()) else []
     return [*_calm(place), Ask(first), SetConditions(link, cut), Ask(second), *mended, Ask(first), Ask(second)]
 
