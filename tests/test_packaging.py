@@ -17,21 +17,33 @@ PROJECT = tomllib.loads((CLONE / "pyproject.toml").read_text())
 CACHES = (".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 NAMED = {
     "127.0.0.1",
+    "androidcentral.com",
+    "blog.cloudflare.com",
+    "cwe.mitre.org",
+    "docs.aiohttp.org",
+    "forums.wyze.com",
+    "github.blog",
     "github.com",
     "host",
     "hypothesis.readthedocs.io",
-    "keepachangelog.com",
     "inner",  # nginx's name for itself, and for what it stands in front of
+    "keepachangelog.com",
     "nginx.org",
     "nvd.nist.gov",
     "openai.com",
     "origin",
+    "portswigger.net",
+    "securityboulevard.com",
     "siliconrepublic.com",
     "store.steampowered.com",
     "www.apache.org",
     "www.klarna.com",
     "www.notebookcheck.net",
+    "www.prisma.io",
+    "www.reviewgeek.com",
+    "www.rfc-editor.org",
     "www.securitymagazine.com",
+    "www.squid-cache.org",
 }
 """Hosts that files may name: where something is told, never where something is fetched from by us."""
 

@@ -477,6 +477,24 @@ def test_the_last_frame_goes_at_once_with_clear_and_stays_for_the_same_camera_wi
         assert is_message(shown.screen())
 
 
+def test_the_last_frame_goes_with_a_sign_out(hub: Callable[..., Hub]) -> None:
+    asks = itertools.count()
+
+    def feed(peer: socket.socket, head: bytes) -> None:
+        if next(asks) == 0:
+            peer.sendall(answer("short by itself", b"image/jpeg", SECOND, 0))
+        else:
+            mute(peer)
+
+    shown = hub(feed, ASK_TOTAL="0.3", LAST_FRAME="keep")
+    assert shown.settled(shown.ask()) == "picture"
+    assert shown.post("sign-out").status == 200
+    assert is_message(shown.screen())
+    assert shown.sign_in("ada").status == 200
+    assert shown.settled(shown.ask()) == "unavailable"
+    assert is_message(shown.screen())
+
+
 def test_part_of_a_newer_picture_is_not_kept_as_the_last_frame(hub: Callable[..., Hub]) -> None:
     asks = itertools.count()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import tomllib
 from pathlib import Path
@@ -74,3 +75,25 @@ def test_edge_cache_and_its_control_differ_in_the_key_alone() -> None:
     assert changed == [
         ('proxy_cache_key "$uri$is_args$args";', 'proxy_cache_key "$http_authorization $uri$is_args$args";')
     ]
+
+
+BROKEN = [p.parent for p in UPDATES if "control" in tomllib.loads(p.read_text())]
+FEW = 24
+"""Lines that an update and its control may differ in: the one mistake, and what it takes to make it right."""
+
+
+@pytest.mark.parametrize("folder", BROKEN, ids=lambda p: p.name)
+def test_an_update_and_its_control_differ_in_the_mistake_alone(folder: Path) -> None:
+    described = tomllib.loads((folder / "update.toml").read_text())
+    control = folder.parent / described["control"]
+    fixed = tomllib.loads((control / "update.toml").read_text())
+    for same in ("files", "nodes", "stacks", "python", "guilty"):
+        assert described.get(same) == fixed.get(same), same
+    changed: list[str] = []
+    for file in described.get("files", ()):
+        bad, good = ((at / file["path"]).read_text().splitlines() for at in (folder, control))
+        changed += [line for line in difflib.ndiff(bad, good) if line[:2] in ("- ", "+ ")]
+    assert len(changed) <= FEW, "\n".join(changed)
+    pinned = [{p["requirement"].partition("==")[0] for p in d.get("pins", ())} for d in (described, fixed)]
+    assert pinned[0] == pinned[1]
+    assert changed or described.get("pins")

@@ -99,7 +99,9 @@ class Hub:
 
     async def _sign_out(self) -> None:
         account, self._account = self._account, None
-        await self.close()
+        async with self._changing:
+            await self._end_feed()
+            self._last_frame.on_sign_out()
         if account is not None:
             # The token is gone from here whatever the network says; ending the session is a courtesy.
             with contextlib.suppress(Problem):

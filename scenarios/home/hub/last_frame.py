@@ -39,6 +39,10 @@ class LastFrame:
             self._screen.unavailable()
 
     def on_close(self) -> None:
-        """Clear: the feed was closed, or the account changed."""
+        """Clear: the feed was closed."""
         self._shown = self._asked = None
         self._screen.home()
+
+    def on_sign_out(self) -> None:
+        """Clear: whoever looks at the screen from here on may be somebody else."""
+        self.on_close()

@@ -1,0 +1,94 @@
+"""For each update the shortest plan, written by hand, that shows its leak; on its control nobody sees a stranger by it.
+
+What a person finds who knows the mistake. Whether the scenarios find it, who don't, is another question.
+"""
+
+from __future__ import annotations
+
+from chaos import conditions
+from chaos.conditions import OUTAGE, Conditions
+from chaos.plan import (
+    Ask,
+    AskTogether,
+    ChangeAccount,
+    Clear,
+    GiveUp,
+    Plan,
+    Restart,
+    RollBack,
+    RollOut,
+    SetConditions,
+    Step,
+)
+
+OWNERS = ("ada", "grace", "lin")
+EVERYBODY = AskTogether(tuple(Ask(o) for o in OWNERS))
+CUT = conditions.of(conditions.toxic("limit_data", way="up", bytes=50_000))
+"""A still of 75 KB breaks off in its last third."""
+
+
+def late(ms: int) -> Conditions:
+    return conditions.of(conditions.toxic("latency", way="up", latency=ms))
+
+
+STEPS: dict[str, tuple[Step, ...]] = {
+    "december-26": (Ask("grace"), SetConditions("ada.camera", OUTAGE), Ask("ada"), Clear("ada.camera")),
+    "redis-4.5.3": (SetConditions("relay.cache", late(200)), GiveUp("ada", 60), Ask("grace"), Clear("relay.cache")),
+    "aiohttp-3.9.0": (
+        SetConditions("relay.accounts", late(200)),
+        GiveUp("ada", 60),
+        Ask("grace"),
+        Clear("relay.accounts"),
+    ),
+    # a fetch that takes 0.4 s goes on for whoever gave it up, and is 0.2 s old
+    "shared-fetch": (SetConditions("ada.camera", late(300)), GiveUp("ada", 200), Ask("grace"), Clear("ada.camera")),
+    # ada's camera was slow once, and its next picture has the number of one that another camera gave
+    "conditional-stills": (
+        SetConditions("ada.camera", late(300)),
+        *(Ask(o) for o in ("grace", "lin", "ada", "grace", "lin", "grace", "ada", "ada")),
+        Clear("ada.camera"),
+    ),
+    "accounts-pool": (
+        SetConditions("relay.accounts", late(200)),
+        GiveUp("ada", 60),
+        Ask("grace"),
+        Clear("relay.accounts"),
+    ),
+    # each answer is 0.1 s too late, and comes while the next one asks
+    "access-gateway": (
+        SetConditions("gateway.accounts", late(300)),
+        *(Ask(o) for o in OWNERS),
+        Clear("gateway.accounts"),
+    ),
+    "reused-buffer": (Ask("grace"), SetConditions("ada.camera", CUT), Ask("ada"), Clear("ada.camera")),
+    # who is served last by then is not whose connection broke
+    "request-context": (
+        SetConditions("ada.camera", CUT),
+        SetConditions("grace.camera", CUT),
+        EVERYBODY,
+        Clear("ada.camera"),
+        Clear("grace.camera"),
+    ),
+    # two of three sign in again, on the first two places of the table
+    "session-slots": (Restart("relay"), ChangeAccount("lin", "grace"), ChangeAccount("grace", "lin")),
+    "registry-storm": (SetConditions("relay.cache", late(600)), Ask("ada"), Clear("relay.cache"), EVERYBODY),
+    "instant-on": (
+        Ask("ada"),
+        ChangeAccount("ada", "grace"),
+        SetConditions("grace.camera", OUTAGE),
+        Ask("ada"),
+        Clear("grace.camera"),
+    ),
+    "retry-lane": (SetConditions("relay.accounts", late(300)), EVERYBODY, Clear("relay.accounts")),
+    "still-index": (
+        RollBack("relay"),
+        Ask("grace"),
+        SetConditions("ada.camera", OUTAGE),
+        RollOut("relay"),
+        Ask("ada"),
+        Clear("ada.camera"),
+    ),
+    "placeholder": (Ask("grace"), SetConditions("ada.camera", OUTAGE), Ask("ada"), Clear("ada.camera")),
+    "lenient-access": (SetConditions("relay.accounts", late(600)), EVERYBODY, Clear("relay.accounts")),
+}
+PLANS = {update: Plan(OWNERS, (*steps, EVERYBODY)) for update, steps in STEPS.items()}
