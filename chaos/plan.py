@@ -8,6 +8,7 @@ scenario changes what a seed draws.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import ClassVar, Literal, TypeAlias
 
@@ -24,6 +25,10 @@ NodeFault: TypeAlias = Literal[
 """Kinds of fault that a node has, not a link; a run counts each (node, kind) as it counts each (link, kind)."""
 
 
+def _is_of(one: str, name: str) -> bool:
+    return one == name or one.startswith(f"{name}.")
+
+
 class _Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="step"):
     def simpler(self) -> Iterator[Step]:
         """Yield steps to try in this one's place when a plan is made smaller, furthest move first; none by default.
@@ -36,6 +41,15 @@ class _Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     def elements(self) -> Iterator[Step]:
         """Yield the steps that this one is made of; itself when it is made of none. A program's size counts them."""
         yield self  # type: ignore[misc] # every subclass is one of the union
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The homes, owners, links and nodes that this step is about; from fields of these names by default."""
+        return tuple(getattr(self, f) for f in self.__struct_fields__ if f in ("home", "owner", "link", "node"))
+
+    def without(self, name: str) -> Step | None:
+        """Return what is left of this step without this home, owner, link or node and all that is theirs."""
+        return None if any(_is_of(n, name) for n in self.names) else self  # type: ignore[return-value]
 
 
 class Ask(_Step, frozen=True, tag="ask"):
@@ -89,6 +103,11 @@ class AskTogether(_Step, frozen=True, tag="ask_together"):
     def elements(self) -> Iterator[Step]:
         """Yield each ask."""
         yield from self.asks
+
+    def without(self, name: str) -> AskTogether | None:
+        """Return the asks of the others, if there are any."""
+        rest = tuple(a for a in self.asks if a.home != name)
+        return AskTogether(rest) if rest else None
 
 
 class GiveUp(_Step, frozen=True, tag="give_up"):
@@ -169,6 +188,16 @@ class Reconnect(_Step, frozen=True, tag="reconnect"):
             for i in range(len(self.links)):
                 yield Reconnect(self.links[:i] + self.links[i + 1 :])
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The links."""
+        return self.links
+
+    def without(self, name: str) -> Reconnect | None:
+        """Return the drop on the other links, if there are any."""
+        rest = tuple(link for link in self.links if not _is_of(link, name))
+        return Reconnect(rest) if rest else None
+
 
 When: TypeAlias = Literal["taken", "sent", "answering", "failed"]
 
@@ -239,6 +268,13 @@ class Meanwhile(_Step, frozen=True, tag="meanwhile"):
         yield self.ask
         for step in self.steps:
             yield from step.elements()
+
+    def without(self, name: str) -> Step | None:
+        """Return the ask with what is left to happen meanwhile, or alone."""
+        if self.ask.without(name) is None:
+            return None
+        left = tuple(s for s in (step.without(name) for step in self.steps) if s is not None)
+        return msgspec.structs.replace(self, steps=left) if left else self.ask
 
 
 class LetAge(_Step, frozen=True, tag="let_age"):
@@ -445,6 +481,26 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def elements(self) -> tuple[Step, ...]:
         """The elementary steps, those inside of others included."""
         return tuple(e for s in self.steps for e in s.elements())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Homes, owners, links and nodes that more than one element is about, those of most elements first."""
+        counts = Counter(name for s in self.elements for n in set(s.names) for name in {n, n.partition(".")[0]})
+        return tuple(name for name, count in counts.most_common() if count > 1)
+
+    def without(self, name: str) -> Plan:
+        """Return the plan without all that one home, owner, link or node does or suffers. Its homes stay homes."""
+        left = (s.without(name) for s in self.steps)
+        return self.with_steps(tuple(s for s in left if s is not None))
+
+    def until_ask(self, number: int) -> Plan:
+        """Return the plan up to the step in which the ask of that number, from 1, happens."""
+        total = 0
+        for i, step in enumerate(self.steps):
+            total += self.with_steps((step,)).asks
+            if total >= number:
+                return self.with_steps(self.steps[: i + 1])
+        return self
 
     def with_steps(self, steps: tuple[Step, ...]) -> Plan:
         """Return the same homes with other steps."""

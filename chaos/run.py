@@ -21,7 +21,7 @@ import msgspec
 from chaos import children, controls, evidence, keys, updates
 from chaos.conditions import Conditions, Fault
 from chaos.errors import Misuse, OwnframeError, nearest
-from chaos.history import CaseStarted, ConditionsSet, Event
+from chaos.history import Asked, CaseStarted, ConditionsSet, Event
 from chaos.home import Home
 from chaos.identity import Key
 from chaos.plan import (
@@ -40,7 +40,7 @@ from chaos.plan import (
     SetConditions,
     Step,
 )
-from chaos.shrink import shrink
+from chaos.shrink import Shrinking
 from chaos.stacks import Stack
 from chaos.stacks.process import ProcessStack
 from chaos.updates import Update
@@ -69,8 +69,10 @@ def _docker(scratch: children.Scratch, say: Say) -> Stack:
 
 
 STACKS: dict[str, Callable[[children.Scratch, Say], Stack]] = {"process": ProcessStack, "docker": _docker}
-SHRINK_BUDGET = 40
-"""Executions that shrinking may take; a case takes about half a second."""
+SHRINK_BUDGET = 200
+"""Executions that shrinking may take. A leak that happens each time takes some 35, one in three times 400 and more."""
+SHRINK_SECONDS = 90.0
+"""Seconds after which shrinking begins no other execution; a case takes half a second to three."""
 CONFIRMATIONS = 5
 """Times that the shrunk plan is executed again, to say 'k of n'."""
 DIRECTED_BUDGET = 24
@@ -81,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True):
     """What a run is told: the stack by name, an update by name or path, where evidence goes.
 
     `cases` is how many plans a chapter executes (None: as many as its scenario says), `shrink_budget` how many
-    executions shrinking may take.
+    executions, and `shrink_seconds` how long, shrinking may take.
     """
 
     stack: str = "process"
@@ -89,14 +91,16 @@ class Settings(msgspec.Struct, frozen=True):
     evidence: Path = Path("ownframe-evidence")
     cases: int | None = None
     shrink_budget: int = SHRINK_BUDGET
+    shrink_seconds: float = SHRINK_SECONDS
 
 
 class CaseResult(msgspec.Struct, frozen=True):
-    """One executed plan: every displayed frame with its verdict, and those that leak."""
+    """One executed plan: every displayed frame with its verdict, those that leak, and the first one's ask, from 1."""
 
     plan: Plan
     frames: tuple[Judged, ...]
     leaks: tuple[Judged, ...]
+    leaking_ask: int | None = None
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -110,6 +114,7 @@ class Finding(msgspec.Struct, frozen=True):
     picture: Path | None
     hits: int
     tries: int
+    note: str = ""
 
     def text(self) -> str:
         """Return the headline, the program to paste, and 'k of n'."""
@@ -117,6 +122,7 @@ class Finding(msgspec.Struct, frozen=True):
         return (
             f"{self.sentence}\n\n{program}\n\n"
             f"reproduced {self.hits} of {self.tries} times; picture: {self.picture or 'kept small only'}"
+            + (f"\n{self.note}" if self.note else "")
         )
 
 
@@ -262,6 +268,17 @@ _PAIRS: dict[str, Callable[[str], tuple[Step, Step]]] = {
 }
 
 
+def _guesses(result: CaseResult) -> tuple[Plan, ...]:
+    """Return smaller plans to begin with: without what came after the ask that leaked, and without bystanders."""
+    leak = result.leaks[0]
+    short = result.plan.until_ask(result.leaking_ask) if result.leaking_ask else result.plan
+    about = {leak.frame.hub, *leak.owners, *(s.owner for s in leak.frame.reading.sightings)}
+    few = short
+    for owner in result.plan.homes:
+        few = few if owner in about else few.without(owner)
+    return few, short
+
+
 class Chapter:
     """One scenario or plain test within a run: its cases, its controls, its conclusion."""
 
@@ -302,52 +319,76 @@ class Chapter:
             store.write(f"findings/case-{leaks[0].case}/plan.json", plan.to_json())
             store.write(f"findings/case-{leaks[0].case}/headline.txt", sentence(leaks[0]) + "\n")
         store.forget()
-        result = CaseResult(plan, frames, leaks)
+        asked = leaks[0].ask if leaks else None
+        first = min((e.ask for e in events if isinstance(e, Asked)), default=1)
+        result = CaseResult(plan, frames, leaks, asked.ask - first + 1 if asked else None)
         self.run.on_case(result)
         return result
 
     def investigate(self, drawn: Plan) -> Finding:
         """Shrink a plan that leaked, execute the result again, and write the finding down.
 
-        The plan leaked once, which is a fact and not a flake: it is a finding however often it happens again.
+        The plan leaked once, which is a fact and not a flake: it is a finding however often it happens again, and
+        whatever comes between. Stopped or broken off, it is written with the smallest plan until then and with what was
+        seen of that; stopping is passed on, failing surroundings are told with the finding.
         """
         first = self._ledger[drawn.digest]
-        latest = {drawn.digest: first}
+        latest = {drawn: first}
+        ends = time.monotonic() + self.run.settings.shrink_seconds
 
         def fails(candidate: Plan) -> bool:
             result = self.again(candidate)
             if result.leaks:
-                latest[candidate.digest] = result
+                latest[candidate] = result
             return bool(result.leaks)
 
-        self.run.say("shrinking the plan")
-        small = shrink(
+        search = Shrinking(
             drawn,
             fails,
             budget=self.run.settings.shrink_budget,
-            tries=3,
-            needed=2,  # with one, values walked to a threshold where the leak no longer reproduced (0 of 5, measured)
+            enough=lambda: time.monotonic() > ends,
             worth=lambda plan: plan.asks > 0,
+            guesses=_guesses(first),
         )
-        hits = sum(fails(small.plan) for _ in range(CONFIRMATIONS))
-        leak = latest[small.plan.digest].leaks[0]
+        number = len(self.run.findings)
+        hits = tries = 0
+        note = ""
+        self.run.say("shrinking the plan")
+        self.run.findings.append(self._told(drawn, drawn, first, 1, 1))
+        self._write(number)  # whatever becomes of us, what was found is there
+        try:
+            search.run()
+            self.run.say("executing the shrunk plan again")
+            for _ in range(CONFIRMATIONS):
+                hits += fails(search.best)
+                tries += 1
+        except OwnframeError as failed:
+            note = f"looking further ended early: {failed}"
+        finally:
+            if not tries:
+                hits, tries = search.seen(search.best)
+                hits, tries = hits + (search.best == drawn), tries + (search.best == drawn)
+            self.run.findings[number] = self._told(search.best, drawn, latest[search.best], hits, tries, note)
+            self._write(number)
+        return self.run.findings[number]
+
+    def _told(self, plan: Plan, drawn: Plan, result: CaseResult, hits: int, tries: int, note: str = "") -> Finding:
+        leak = result.leaks[0]
         picture = self.run.evidence.full(leak.frame.digest)
-        finding = Finding(
+        return Finding(
             scenario=self.name,
             sentence=sentence(leak),
-            plan=small.plan,
+            plan=plan,
             drawn=drawn,
             leak=leak,
             picture=picture if picture.exists() else None,
             hits=hits,
-            tries=CONFIRMATIONS,
+            tries=tries,
+            note=note,
         )
-        self._write(finding)
-        return finding
 
-    def _write(self, finding: Finding) -> None:
-        self.run.findings.append(finding)
-        folder = f"findings/{len(self.run.findings)}"
+    def _write(self, number: int) -> None:
+        finding, folder = self.run.findings[number], f"findings/{number + 1}"
         self.run.evidence.write(f"{folder}/plan.json", finding.plan.to_json())
         self.run.evidence.write(f"{folder}/finding.txt", finding.text() + "\n")
         self.run.evidence.write(f"{folder}/finding.json", msgspec.json.encode(finding, enc_hook=str))

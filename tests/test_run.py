@@ -1,0 +1,160 @@
+"""A chapter whose home is played: what is done with a leak, and what is on disk whatever happens then."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from chaos import run as running
+from chaos.errors import Surroundings
+from chaos.evidence import read_history
+from chaos.plan import Ask, AskTogether, Clear, Plan, SetConditions
+from chaos.run import CONFIRMATIONS, Chapter, Run, Settings
+from chaos.verdict import Rules
+from tests.makers import OWNERS, SLOW, asked, case, case_ended, conditions_set, met, plan, seen, shown, signed_in
+from tests.test_evidence import raster
+
+CAUSE = (Ask("grace"), SetConditions("relay.cache", SLOW), Ask("ada"))
+DRAWN = plan(Ask("lin"), Clear("ada.hub"), *CAUSE, Clear("relay.cache"), AskTogether(tuple(Ask(o) for o in OWNERS)))
+
+
+class PlayedHome:
+    """Leaks Grace's picture to Ada in every plan that has all of `CAUSE`, as often as `leaks` says."""
+
+    def __init__(self, run: Run, leaks=lambda number: True) -> None:
+        self.owners = OWNERS
+        self.last_control = ("none",)
+        self.executed: list[Plan] = []
+        self._run, self._leaks = run, leaks
+
+    def execute(self, plan: Plan):
+        self.executed.append(plan)
+        number = len(self.executed)
+        store = self._run.evidence
+        rest = iter(plan.steps)
+        leaks = self._leaks(number) and all(any(s == wanted for s in rest) for wanted in CAUSE)
+        events = [case(number), conditions_set("relay.cache", SLOW, 0.5)]
+        asks = [s.home for s in plan.elements if isinstance(s, Ask)]
+        for n, home in enumerate(asks):
+            ask = 100 * number + n
+            events += [signed_in(home, 0.0, 1.0, hub=home), asked(10.0 * n + 2, ask=ask, hub=home), met(ask)]
+        if "ada" in asks:
+            at = 10.0 * asks.index("ada") + 5
+            frame = shown(at, at + 1, seen("grace" if leaks else "ada", case=number))
+            frame = msgspec.structs.replace(frame, digest=f"{number:016d}")
+            store.keep(msgspec.structs.replace(raster(width=64, height=36), digest=frame.digest))
+            events.append(frame)
+        events.append(case_ended(number))
+        store.record(events)
+        return events
+
+
+@pytest.fixture
+def chapter(tmp_path, monkeypatch):
+    def make(leaks=lambda number: True, **settings) -> Chapter:
+        started = Run(Settings(evidence=tmp_path, **settings))
+        opened.append(started)
+        home = PlayedHome(started, leaks)
+        monkeypatch.setattr(Run, "home", lambda self, owners: home)
+        monkeypatch.setattr(Chapter, "_control", lambda self: None)
+        return Chapter(started, "evening", OWNERS, Rules())
+
+    opened: list[Run] = []
+    yield make
+    for each in opened:
+        each.close()
+
+
+def test_a_leak_is_shrunk_and_executed_again_and_the_counts_are_exact(chapter):
+    made = chapter()
+    made.execute(DRAWN)
+    finding = made.investigate(DRAWN)
+
+    assert finding.plan.steps == CAUSE
+    assert (finding.hits, finding.tries) == (CONFIRMATIONS, CONFIRMATIONS)
+    assert made.home.executed[-CONFIRMATIONS:] == [finding.plan] * CONFIRMATIONS
+    assert made.executions == len(made.home.executed)
+
+
+@pytest.mark.parametrize("budget", [0, 5, 17])
+def test_shrinking_takes_its_budget_at_most_and_confirming_exactly_its_own(chapter, budget):
+    made = chapter(leaks=lambda number: number == 1 or number % 3 == 0, shrink_budget=budget)
+    made.execute(DRAWN)
+    finding = made.investigate(DRAWN)
+
+    assert len(made.home.executed) == 1 + budget + CONFIRMATIONS
+    assert finding.tries == CONFIRMATIONS
+
+
+def test_what_came_after_the_leak_and_bystanders_are_left_out_first(chapter):
+    made = chapter()
+    made.execute(DRAWN)
+    made.investigate(DRAWN)
+
+    assert made.home.executed[1] == plan(Clear("ada.hub"), *CAUSE)  # no Lin, and nothing after Ada's first own ask
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, Surroundings("Toxiproxy died"), ZeroDivisionError])
+@pytest.mark.parametrize("at", [2, 3, 9, 14, 16])
+def test_whatever_ends_it_the_finding_is_on_disk_with_the_best_until_then(chapter, raised, at):
+    def leaks(number: int) -> bool:
+        if number == at:
+            raise raised
+        return True
+
+    made = chapter(leaks)
+    made.execute(DRAWN)
+    expected = type(raised) if isinstance(raised, Exception) else raised
+    if expected is Surroundings:
+        finding = made.investigate(DRAWN)
+        assert "ended early: Toxiproxy died" in finding.text()
+    else:
+        with pytest.raises(expected):
+            made.investigate(DRAWN)
+
+    (finding,) = made.run.findings
+    folder = made.run.evidence.folder / "findings" / "1"
+    assert Plan.from_json((folder / "plan.json").read_bytes()) == finding.plan
+    assert "ada saw grace's living-room" in (folder / "finding.txt").read_text()
+    assert json.loads((folder / "finding.json").read_text())["tries"] == finding.tries
+    assert (finding.plan == DRAWN) is (at <= 4)
+    assert 1 <= finding.hits <= finding.tries
+    assert finding.picture is not None
+    assert finding.picture.is_file()
+
+
+def test_of_every_leak_plan_history_and_picture_are_on_disk_before_anybody_hears_of_it(chapter, monkeypatch):
+    """Whatever is raised once a leak was judged, the next line included, comes after its evidence."""
+    made = chapter(leaks=lambda number: number % 2 == 0)
+    told = []
+
+    def hears(result) -> None:
+        folder = made.run.evidence.folder
+        for leak in result.leaks:
+            told.append(leak)
+            case_folder = folder / "findings" / f"case-{leak.case}"
+            assert Plan.from_json((case_folder / "plan.json").read_bytes()) == result.plan
+            assert "ada saw grace's" in (case_folder / "headline.txt").read_text()
+            assert made.run.evidence.full(leak.frame.digest).is_file()
+            assert leak.frame in read_history(folder)
+        raise SystemExit  # the hardest end: nothing after this line runs
+
+    monkeypatch.setattr(made.run, "on_case", hears)
+    for number in range(40):
+        with pytest.raises(SystemExit):
+            made.again(plan(*CAUSE, *[Clear("ada.hub")] * number))
+
+    assert len(told) == 20
+
+
+def test_guesses_of_a_leak_that_no_ask_was_open_for_are_whole(chapter):
+    result = SimpleNamespace(
+        plan=DRAWN,
+        leaking_ask=None,
+        leaks=[chapter().again(DRAWN).leaks[0]],
+    )
+
+    assert running._guesses(result)[1] == DRAWN
