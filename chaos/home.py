@@ -126,7 +126,9 @@ class Home:
         self._scratch = scratch
         folder = self._sources(updated=True)
         self.scene.__enter__()
+        painted = self.scene.prepare()
         self.stack.start(self.topology, folder, self.scene, self.evidence.logs)
+        painted.result()
         for node in self.topology.nodes:
             if "operator" in node.ports:
                 address = self.stack.address(node.name, "operator")

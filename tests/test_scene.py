@@ -15,7 +15,7 @@ import pytest
 from chaos.errors import Misuse, Surroundings
 from chaos.frames import luma_of_jpeg
 from chaos.identity import Badge, Key, Seen, read
-from chaos.scene import SceneServer, paint
+from chaos.scene import SceneServer, paint, painting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -317,3 +317,11 @@ def test_an_address_of_another_machine_is_said_in_one_sentence():
 def test_it_never_listens_everywhere(host):
     with pytest.raises(Misuse, match="around the faulted links"):
         SceneServer(("ada",), ("door",), Key.fresh(), host=host)
+
+
+def test_what_was_prepared_is_not_painted_again_when_it_is_filmed():
+    with SceneServer(("ada", "grace", "joan"), ("living-room",), Key.fresh()) as server:
+        server.prepare().result(60)
+        painted = painting._planes.cache_info().misses
+        assert len(server._paint(("joan", "living-room"), 1, server._world)) > 10_000
+        assert painting._planes.cache_info().misses == painted

@@ -53,7 +53,11 @@ def planes(owner: int, camera: int) -> Planes:
 _painting: dict[tuple[int, int], threading.Lock] = {}
 
 
-@lru_cache(maxsize=64)  # 3 MB each
+KEPT = 64
+"""Scenes that are kept painted, 3 MB each."""
+
+
+@lru_cache(maxsize=KEPT)
 def _planes(owner: int, camera: int) -> Planes:
     luma, red, blue = cv2.split(cv2.cvtColor(paint(owner, camera), cv2.COLOR_RGB2YCrCb))
     half = (WIDTH // 2, HEIGHT // 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import threading
 import time
@@ -16,7 +17,7 @@ from aiohttp import web
 from chaos.errors import Misuse, Surroundings
 from chaos.identity import Badge, Key, Register
 from chaos.identity.badge import FRAMES, TIMES
-from chaos.scene.painting import stamped_jpeg
+from chaos.scene.painting import KEPT, planes, stamped_jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -164,6 +165,19 @@ class SceneServer:
         await self._stop.wait()
         await runner.cleanup()
 
+    def prepare(self) -> Future[None]:
+        """Begin to paint what every lens films, as far as it is kept; the future is done when all is.
+
+        A scene takes 0.3 s of a quiet processor and 2.5 on a starved one (measured, load 15): more than a camera waits
+        for its lens, so that a home that is ready before its scenes is told not to film.
+        """
+        return self._painters.submit(self._prepare)
+
+    def _prepare(self) -> None:
+        lenses = itertools.product(self.register.owners, self.register.cameras)
+        for lens in itertools.islice(lenses, KEPT):
+            planes(*self._numbers(lens))
+
     # Requests.
 
     def _lens(self, request: web.Request) -> Lens:
@@ -208,12 +222,16 @@ class SceneServer:
             if world is self._world:
                 return tick, picture
 
+    def _numbers(self, lens: Lens) -> tuple[int, int]:
+        return self.register.owner_number(lens[0]), self.register.camera_number(lens[1])
+
     def _paint(self, lens: Lens, tick: int, world: _World) -> bytes:
         owner, camera = world.crossed.get(lens, lens)
+        numbers = self._numbers((owner, camera))
         badge = Badge(
             case=world.case,
-            owner=self.register.owner_number(owner),
-            camera=self.register.camera_number(camera),
+            owner=numbers[0],
+            camera=numbers[1],
             frame=tick % FRAMES,
             time_ms=tick * TICK_MS % TIMES,
         )
