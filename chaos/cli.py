@@ -1,4 +1,4 @@
-"""The shell door: ``ownframe demo``, ``doctor`` and ``clean``; ``key``, ``stamp``, ``judge`` and ``test-card``."""
+"""The shell door: every ``ownframe`` command, its options, and its exit code."""
 
 from __future__ import annotations
 
@@ -46,6 +46,58 @@ def demo(evidence: Path, cases: int, seed: int | None) -> int:
     from chaos import demo as story  # noqa: PLC0415 - `ownframe --help` imports nothing heavy
 
     return int(story.tell(evidence, cases=cases, seed=seed))
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--stack", default="process", show_default=True, help="Where the home system's nodes run.")
+@click.option("--update", metavar="NAME_OR_FOLDER", help="An update to lay over the home system.")
+@click.option("--budget", default="120s", show_default=True, help="How long, or how many cases: 120s, 5m, 300cases.")
+@click.option("--workers", type=click.IntRange(1, 32), default=None, help="Home systems side by side; one a core.")
+@click.option("--seed", type=click.IntRange(0), default=None, help="Draw what a gate of this seed drew.")
+@click.option("--timeout", metavar="TIME", help="End after so long whatever happens; the result is written.")
+@click.option(
+    "--evidence",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("ownframe-evidence"),
+    show_default=True,
+    help="Folder under which the gate leaves its evidence.",
+)
+@click.option("--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Write the result to this file.")
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML to this file.")
+def gate(
+    paths: tuple[Path, ...],
+    stack: str,
+    update: str | None,
+    budget: str,
+    workers: int | None,
+    seed: int | None,
+    timeout: str | None,
+    evidence: Path,
+    json_: Path | None,
+    junit: Path | None,
+) -> int:
+    """Say whether a release may go out: run scenarios within a budget, with controls before and after.
+
+    PATHS are scenario files, or folders of them, as pytest takes them; without any, the scenarios that come with
+    ownframe. Exit codes: 0 passed, 1 leak, 2 inconclusive, 3 could not run.
+    """
+    from chaos.gate import door, options  # noqa: PLC0415 - lazy
+
+    return door.hold(
+        options.Options(
+            paths=paths,
+            stack=stack,
+            update=update,
+            budget=options.budget(budget),
+            workers=workers or options.default_workers(),
+            seed=seed,
+            timeout=None if timeout is None else options.seconds(timeout),
+            evidence=evidence,
+            json=json_,
+            junit=junit,
+        )
+    )
 
 
 @cli.command()

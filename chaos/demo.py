@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from chaos import evidence, report
-from chaos.errors import Misuse
 from chaos.household import Household
+from chaos.progress import Progress
 from chaos.run import CaseResult, Finding, Run, Settings
-from chaos.verdict import Conclusion, Outcome, Verdict
+from chaos.scenarios import load, scenario_folder
+from chaos.verdict import Conclusion, Outcome
 
 UPDATE = "december-26"
 PICTURE_COLUMNS = 72
@@ -26,75 +24,6 @@ DEMO_SHRINK_BUDGET = 20
 """Executions for shrinking in the demo; a gate or a pytest run takes more and gets smaller programs."""
 DEMO_CLEAN_CASES = 6
 """Cases of each scenario without the update: the demo shows the way, `pytest scenarios` tries hard."""
-
-
-def scenario_folder() -> Path:
-    """Return the folder of the scenario files: the clone's, else those that the wheel carries."""
-    package = Path(__file__).parent
-    for folder in (package.parent / "scenarios", package / "_scenarios"):
-        if any(folder.glob("test_*.py")):
-            return folder
-    raise Misuse(f"no scenarios beside {package}; install ownframe again, or work from a clone")
-
-
-def load(file: Path) -> list[type[Household]]:
-    """Return the scenarios that a file defines, in order."""
-    spec = importlib.util.spec_from_file_location(f"ownframe_scenario_{file.stem}", file)
-    assert spec is not None, "a Python file has a loader"
-    assert spec.loader is not None, "the same"
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Household)]
-    return [s for s in found if s is not Household and s.__module__ == module.__name__]
-
-
-class _Progress:
-    """What the terminal shows while a run goes on; plain lines where it is no terminal."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.title = ""
-        self.doing = ""
-        self.cases = self.asks = self.frames = 0
-        self.worst = Verdict.BLANK
-        self.began = time.monotonic()
-        self.first_foreign: float | None = None
-
-    def begin(self, title: str) -> None:
-        self.title, self.cases, self.asks, self.frames = title, 0, 0, 0
-        self.worst = Verdict.BLANK
-        if not self.console.is_terminal:
-            self.console.print(f"== {title}")
-
-    def say(self, line: str) -> None:
-        self.doing = line
-        if not self.console.is_terminal:
-            self.console.print(f"   {line}", soft_wrap=True)
-
-    def on_case(self, result: CaseResult) -> None:
-        self.cases += 1
-        self.asks += result.plan.asks
-        self.frames += len(result.frames)
-        self.worst = min([self.worst, *(j.verdict for j in result.frames)])
-        if result.leaks and self.first_foreign is None:
-            self.first_foreign = time.monotonic() - self.began
-        if not self.console.is_terminal:
-            worst = min((j.verdict for j in result.frames), default=Verdict.BLANK)
-            self.console.print(
-                f"   case {self.cases}: {result.plan.asks} asks, {len(result.frames)} frames, worst {worst.word}"
-            )
-
-    def __rich__(self) -> Panel:
-        table = Table.grid(padding=(0, 2))
-        table.add_row("cases", str(self.cases), "asks", str(self.asks), "frames judged", str(self.frames))
-        bad = self.worst <= Verdict.MISDIRECTED
-        worst = Text(self.worst.word, style="bold red" if bad else "green")
-        table.add_row("worst verdict", worst, "seconds", f"{time.monotonic() - self.began:.0f}", "", "")
-        return Panel(
-            Group(table, Text(self.doing, style="dim")),
-            title=self.title,
-            border_style="red" if bad else "blue",
-        )
 
 
 def tell(root: Path, *, cases: int, seed: int | None) -> Outcome:
@@ -106,16 +35,19 @@ def tell(root: Path, *, cases: int, seed: int | None) -> Outcome:
     console = Console(highlight=False)
     scenarios = [s for file in sorted(scenario_folder().glob("test_*.py"), reverse=True) for s in load(file)]
     folder = evidence.new_folder(root.resolve(), "demo")
-    progress = _Progress(console)
-    with (
-        Live(progress, console=console, refresh_per_second=8, transient=True, redirect_stdout=False)
-        if (console.is_terminal)
-        else _Quiet()
-    ):
+    progress = Progress(console)
+    first: list[float] = []
+
+    def on_case(result: CaseResult) -> None:
+        progress.on_case(result)
+        if result.leaks and not first:
+            first.append(time.monotonic() - progress.began)
+
+    with progress.live():
         settings = Settings(update=UPDATE, cases=cases, shrink_budget=DEMO_SHRINK_BUDGET)
-        with_update = _half(folder / f"with-{UPDATE}", settings, scenarios, seed, progress)
+        with_update = _half(folder / f"with-{UPDATE}", settings, scenarios, seed, progress, on_case)
         settings = Settings(cases=min(cases, DEMO_CLEAN_CASES))
-        reference = _half(folder / "reference", settings, scenarios, seed, progress)
+        reference = _half(folder / "reference", settings, scenarios, seed, progress, on_case)
     page = report.write_page(
         folder / "index.html",
         [
@@ -123,26 +55,25 @@ def tell(root: Path, *, cases: int, seed: int | None) -> Outcome:
             ("The home system without it", *reference[:2]),
         ],
     )
-    _show(console, with_update, reference, progress)
+    _show(console, with_update, reference, first)
     console.print(f"\nEvidence and pictures: {page}", soft_wrap=True)
     return _outcome(with_update[1], reference)
-
-
-class _Quiet:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *exc: object) -> None: ...
 
 
 _Half = tuple[evidence.Evidence, list[Finding], dict[str, Conclusion]]
 
 
 def _half(
-    folder: Path, settings: Settings, scenarios: Sequence[type[Household]], seed: int | None, progress: _Progress
+    folder: Path,
+    settings: Settings,
+    scenarios: Sequence[type[Household]],
+    seed: int | None,
+    progress: Progress,
+    on_case: Callable[[CaseResult], None],
 ) -> _Half:
     """Run the scenarios against one home system, until the first finding."""
     what = f"with {settings.update}" if settings.update else "without an update"
-    with Run(settings, folder=folder, say=progress.say, on_case=progress.on_case) as run:
+    with Run(settings, folder=folder, say=progress.say, on_case=on_case) as run:
         for scenario in scenarios:
             progress.begin(f"{scenario.__name__} {what}")
             finding, _ = scenario.search(run, name=scenario.__name__, seeded=seed)
@@ -158,7 +89,7 @@ def _outcome(found: Sequence[Finding], reference: _Half) -> Outcome:
     return Outcome.PASSED if found and clean else Outcome.INCONCLUSIVE
 
 
-def _show(console: Console, with_update: _Half, reference: _Half, progress: _Progress) -> None:
+def _show(console: Console, with_update: _Half, reference: _Half, first: Sequence[float]) -> None:
     for finding in with_update[1]:
         console.print(Panel(Text(finding.sentence, style="bold"), title=f"leak, with {UPDATE}", border_style="red"))
         if finding.picture is not None and console.is_terminal:
@@ -167,8 +98,8 @@ def _show(console: Console, with_update: _Half, reference: _Half, progress: _Pro
             console.print(line, soft_wrap=True, markup=False)
     if not with_update[1]:
         console.print(f"[bold yellow]The leak of {UPDATE} was not found within the budget; try more --cases.[/]")
-    elif progress.first_foreign is not None:
-        console.print(f"The first foreign frame was displayed {progress.first_foreign:.0f} s after the start.")
+    elif first:
+        console.print(f"The first foreign frame was displayed {first[0]:.0f} s after the start.")
     console.print()
     for name, conclusion in reference[2].items():
         tried = conclusion.exercise

@@ -106,6 +106,8 @@ class Home:
         self.hubs: dict[str, HubRemote] = {}
         self.displays: dict[str, Headless] = {}
         self.meter: sockets.Meter
+        self.digests: dict[str, str] = {}
+        """What each node's folder was when this home was started, as a hash, with an update laid over it."""
         self._update = update
         self._source = source
         self._remotes: dict[str, Remote] = {}
@@ -125,6 +127,7 @@ class Home:
         """Lay the update, start the scene server and every node, and return once all are ready."""
         self._scratch = scratch
         folder = self._sources(updated=True)
+        self.digests = updates.digests(folder, {n.source for n in self.topology.nodes})
         self.scene.__enter__()
         painted = self.scene.prepare()
         self.stack.start(self.topology, folder, self.scene, self.evidence.logs)

@@ -342,6 +342,7 @@ class Household(RuleBasedStateMachine):
 
         `seeded` makes the drawing reproducible, for benchmarks; a replay never uses it.
         """
+        __tracebackhide__ = True
         test = get_state_machine_test(cls, settings=_settings(cases))
         if seeded is not None:
             test = seed(seeded)(test)

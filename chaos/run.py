@@ -199,6 +199,11 @@ class Run:
         return self._homes[owners]
 
     @property
+    def homes(self) -> tuple[Home, ...]:
+        """The home systems that run."""
+        return tuple(self._homes.values())
+
+    @property
     def outcome(self) -> Outcome:
         """The worst that any chapter came to; a run without a chapter is inconclusive."""
         ranked = (Outcome.LEAK, Outcome.UNUSABLE, Outcome.INCONCLUSIVE, Outcome.PASSED)

@@ -11,6 +11,7 @@ import hashlib
 import platform
 import shutil
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -93,10 +94,19 @@ class Update(msgspec.Struct, frozen=True):
     @property
     def digest(self) -> str:
         """Hash of everything in the folder, as twelve hexadecimal digits."""
-        total = hashlib.sha256()
-        for path in sorted(p for p in self.folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
-            total.update(str(path.relative_to(self.folder)).encode() + b"\0" + path.read_bytes() + b"\0")
-        return total.hexdigest()[:12]
+        return _digest(self.folder)[:12]
+
+
+def digests(home: Path, sources: Iterable[str]) -> dict[str, str]:
+    """Return a hash of each of these folders of a home, as it was laid."""
+    return {source: f"sha256:{_digest(home / source)}" for source in sorted(sources)}
+
+
+def _digest(folder: Path) -> str:
+    total = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+        total.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()
 
 
 def home_folder() -> Path:

@@ -287,8 +287,9 @@ class State(msgspec.Struct, frozen=True, order=True):
 class Exercise(msgspec.Struct, frozen=True):
     """How hard a run tried: drawn and met (link or node, kind of fault) pairs, asks, and what the asks displayed.
 
-    `strong_asks` are asks whose exchange met a fault and whose frames were all own, of whatever age: the n of the rule
-    of three. An ask with an unreadable frame is not among them, since nobody knows that it was not foreign.
+    `met` says how many asks met each. `strong_asks` are asks whose exchange met a fault and whose frames were all own,
+    of whatever age: the n of the rule of three. An ask with an unreadable frame is not among them, since nobody knows
+    that it was not foreign.
     """
 
     cases: int
@@ -315,8 +316,12 @@ def together(exercises: Iterable[Exercise]) -> Exercise:
     """Return the sum of what several parts of one run tried; asks are numbered within each, so none counts twice."""
     parts = tuple(exercises)
     met: Counter[Fault] = Counter()
+    aimed: Counter[str] = Counter()
+    reached: Counter[str] = Counter()
     for part in parts:
         met.update(dict(part.met))
+        aimed.update({s.name: s.aimed for s in part.states})
+        reached.update({s.name: s.reached for s in part.states})
     return Exercise(
         cases=sum(p.cases for p in parts),
         asks=sum(p.asks for p in parts),
@@ -324,6 +329,7 @@ def together(exercises: Iterable[Exercise]) -> Exercise:
         displayed=sum(p.displayed for p in parts),
         drawn=tuple(sorted({f for p in parts for f in p.drawn})),
         met=tuple(sorted(met.items())),
+        states=tuple(State(name, n, reached[name]) for name, n in sorted(aimed.items())),
     )
 
 
@@ -331,9 +337,8 @@ def exercised(history: Sequence[Event], judged: Sequence[Judged]) -> Exercise:
     """Count how hard the planned cases of `history` tried; controls add nothing."""
     planned = planned_cases(history)
     drawn: set[Fault] = set()
-    met: Counter[Fault] = Counter()
+    met: dict[Fault, set[int]] = {}
     asks = 0
-    met_asks: set[int] = set()
     for case, event in by_case(history):
         if case not in planned:
             continue
@@ -349,8 +354,7 @@ def exercised(history: Sequence[Event], judged: Sequence[Judged]) -> Exercise:
             case Restarted() if event.drawn is not None:
                 drawn.add(Fault(event.node, event.drawn))
             case Met() if event.amount > 0:
-                met[event.fault] += 1
-                met_asks.add(event.ask)
+                met.setdefault(event.fault, set()).add(event.ask)
             case _:
                 pass
     shown: dict[int, Verdict] = {}
@@ -358,13 +362,14 @@ def exercised(history: Sequence[Event], judged: Sequence[Judged]) -> Exercise:
         if frame.ask is not None and frame.verdict is not Verdict.BLANK:
             shown[frame.ask.ask] = min(shown.get(frame.ask.ask, Verdict.BLANK), frame.verdict)
     own = {a for a, worst in shown.items() if worst in (Verdict.OWN, Verdict.AGE_UNKNOWN, Verdict.STALE)}
+    met_asks = set(itertools.chain.from_iterable(met.values()))
     return Exercise(
         cases=len(planned),
         asks=asks,
         strong_asks=len(met_asks & own),
         displayed=sum(j.case in planned and j.verdict is not Verdict.BLANK for j in judged),
         drawn=tuple(sorted(drawn)),
-        met=tuple(sorted(met.items())),
+        met=tuple(sorted((fault, len(of)) for fault, of in met.items())),
         states=_states(history, planned, shown, met_asks),
     )
 

@@ -26,6 +26,7 @@ NAMED = {
     "github.com",
     "host",
     "hypothesis.readthedocs.io",
+    "json-schema.org",
     "inner",  # nginx's name for itself, and for what it stands in front of
     "keepachangelog.com",
     "nginx.org",

@@ -603,6 +603,7 @@ def test_what_parts_of_a_run_tried_adds_up_and_a_fault_that_one_of_them_met_is_m
     assert third.unmet == (Fault("relay.cache", "latency"),)
     assert whole.unmet == second.unmet
     assert dict(whole.met) == {Fault("relay.cache", "latency"): 15}
+    assert sum(s.reached for s in whole.states) == sum(s.reached for x in (first, second, third) for s in x.states) > 0
     assert together([]).bound_95 is None
 
 

@@ -43,6 +43,9 @@ class Stack(Protocol):
     def dialled(self, link: str) -> str:
         """Return ``host:port`` under which the link's client dials it."""
 
+    def images(self) -> dict[str, str]:
+        """Return the digest of the image that each node runs, by node; of a node that is no image, nothing."""
+
     def restart(self, node: str) -> None:
         """Kill the node, start it again, and return once it is ready."""
 

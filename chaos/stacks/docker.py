@@ -133,6 +133,10 @@ class DockerStack:
             if how is not None:
                 raise Surroundings(f"{name} ended by itself with {how}; its last lines:\n{container.tail()}")
 
+    def images(self) -> dict[str, str]:
+        """Return the digest of each node's image, Toxiproxy's among them, as the engine knows it."""
+        return {name: container.image() for name, container in self._containers.items()}
+
     def restart(self, node: str) -> None:
         """Kill the container and start it again: same image, same addresses, nothing kept in memory."""
         container = self._containers[node]

@@ -134,6 +134,11 @@ class Container:
             if network in self.addresses():
                 self._client.api.disconnect_container_from_network(self.id, network)
 
+    def image(self) -> str:
+        """Return the digest of its image."""
+        with asking(f"say which image the container {self.name} runs"):
+            return str(self._client.api.inspect_container(self.id)["Image"])
+
     def state(self) -> dict[str, object]:
         """Return what the engine says of its state."""
         with asking(f"say how the container {self.name} is"):

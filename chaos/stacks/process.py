@@ -102,6 +102,10 @@ class ProcessStack:
         """Return the address of the link's proxy."""
         return self.links.hops[link].listen
 
+    def images(self) -> dict[str, str]:
+        """Return nothing: processes run from sources."""
+        return {}
+
     def restart(self, node: str) -> None:
         """Kill the process and start the same command on the same ports."""
         child = self._children[node]

@@ -1,0 +1,1 @@
+"""``ownframe gate``: scenarios within a budget, on several workers, with controls before and after; one answer."""
