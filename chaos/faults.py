@@ -172,7 +172,11 @@ class NodeFaults:
             self._stack.restart(step.node)
             return
         out = isinstance(step, RollOut)
-        self._stack.roll(step.node, self._sources(out))
+        home = self._sources(out)
+        if not (home / self._topology.node(step.node).source).is_dir():
+            self._stack.restart(step.node)  # the update brought this node: there is nothing before it
+            return
+        self._stack.roll(step.node, home)
         (self._rolled_back.discard if out else self._rolled_back.add)(step.node)
 
     def _resume(self, node: str) -> None:

@@ -330,7 +330,8 @@ class Home:
     def updated(self) -> tuple[str, ...]:
         """The nodes that the run's update changes; those with which it can be rolled back and out again."""
         folders = updates.touched(self._update)
-        return tuple(n.name for n in self.topology.nodes if n.source in folders or "common" in folders)
+        changed = (n for n in self.topology.nodes if n.source in folders or "common" in folders)
+        return tuple(n.name for n in changed if (self._source / n.source).is_dir())
 
     def hub_of(self, node: str) -> str | None:
         """Return the home whose hub this node is, or None for any other node."""

@@ -168,3 +168,17 @@ def test_a_picture_grows_old_before_the_next_step(home):
     events, _ = _do(home, LetAge("ada", 60_000), Ask("ada"), LetAge("ada", 700), Ask("ada"))
     first, second = sorted((e for e in events if isinstance(e, Asked)), key=lambda e: e.began)
     assert second.began - first.settled >= 0.7
+
+
+def test_a_node_that_the_update_brought_has_nothing_to_go_back_to_and_is_restarted(tmp_path, toxiproxy_binary):
+    scratch, evidence = Scratch(), Evidence(tmp_path / "evidence")
+    with_gateway = Home(OWNERS, ProcessStack(scratch), find("access-gateway"), (Key.fresh(),), evidence)
+    try:
+        with_gateway.start(scratch.folder / "home")
+        events, _ = _do(with_gateway, RollBack("gateway"), Ask("ada"), RollOut("gateway"), Ask("ada"))
+        assert [e.outcome for e in events if isinstance(e, Asked)] == ["picture", "picture"]
+        assert "gateway" not in with_gateway.updated
+    finally:
+        with_gateway.stop()
+        evidence.close()
+        scratch.remove()
