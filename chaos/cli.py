@@ -101,11 +101,41 @@ def gate(
 
 
 @cli.command()
-def doctor() -> int:
+@click.argument("name")
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="Folder to write it into; the current one if not given.",
+)
+def new(name: str, into: Path) -> int:
+    """Write a scenario NAME that runs as it is, into a file of its own; nothing that is there is overwritten."""
+    from chaos import authoring  # noqa: PLC0415 - lazy
+
+    file = authoring.write(name, into)
+    click.echo(f"wrote {file}")
+    click.echo(f"run it:  pytest {file}   or:  ownframe gate {file} --budget 60s")
+    click.echo(f"break it: pytest {file} --update december-26")
+    return 0
+
+
+@cli.command("list")
+@click.argument("what", required=False)
+def list_(what: str | None) -> int:
+    """Show scenarios, conditions with their numbers, toxics, updates, links and nodes; or only WHAT of these."""
+    from chaos import listing  # noqa: PLC0415 - lazy
+
+    listing.tell(what)
+    return 0
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program to read.")
+def doctor(as_json: bool) -> int:
     """Say what this machine has, what each stack needs, and what to do about what is missing."""
     from chaos import doctor as examination  # noqa: PLC0415 - lazy
 
-    return int(examination.tell())
+    return int(examination.tell(as_json=as_json))
 
 
 @cli.command()

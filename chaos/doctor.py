@@ -50,10 +50,23 @@ def examine() -> Iterator[Check]:
     yield _engine()
 
 
-def tell() -> Outcome:
-    """Print what was found; unusable when the process stack lacks something."""
-    table = Table("", "what", "needed by", "found", "what to do", box=None, pad_edge=False)
+def tell(*, as_json: bool = False) -> Outcome:
+    """Print what was found, as a table or as JSON of format 1; unusable when the process stack lacks something."""
     checks = list(examine())
+    if as_json:
+        told = {"format": 1, "usable": not _lacking(checks), "checks": checks}
+        print(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
+    else:
+        _print(checks)
+    return Outcome.UNUSABLE if _lacking(checks) else Outcome.PASSED
+
+
+def _lacking(checks: list[Check]) -> list[Check]:
+    return [c for c in checks if not c.good and c.stack in ("all", "process")]
+
+
+def _print(checks: list[Check]) -> None:
+    table = Table("", "what", "needed by", "found", "what to do", box=None, pad_edge=False)
     for check in checks:
         table.add_row(
             "[green]ok[/]" if check.good else "[red]--[/]",
@@ -63,8 +76,6 @@ def tell() -> Outcome:
             "" if check.good else check.fix,
         )
     Console(highlight=False).print(table)
-    lacking = [c for c in checks if not c.good and c.stack in ("all", "process")]
-    return Outcome.UNUSABLE if lacking else Outcome.PASSED
 
 
 def _engine() -> Check:

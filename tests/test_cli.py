@@ -57,7 +57,7 @@ def test_a_machine_that_can_build_its_toxiproxy_lacks_nothing(tmp_path):
 def test_a_crash_of_our_own_is_no_leak(monkeypatch, capsys):
     from chaos import cli, doctor
 
-    monkeypatch.setattr(doctor, "tell", lambda: 1 // 0)
+    monkeypatch.setattr(doctor, "tell", lambda **_: 1 // 0)
     with pytest.raises(SystemExit) as ended:
         cli.main(["doctor"])
     assert ended.value.code == 3
@@ -99,3 +99,40 @@ def test_a_key_cannot_be_given_on_the_command_line():
         options = _ownframe(command, "--help").stdout
         assert "--key-file" in options
         assert "--key " not in options
+
+
+def test_doctor_tells_a_program_the_same():
+    import json
+
+    done = _ownframe("doctor", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["format"], told["usable"]) == (0, 1, True)
+    assert {"what", "stack", "good", "found", "fix"} == set(told["checks"][0])
+
+
+def test_a_new_scenario_runs_and_nothing_is_overwritten(tmp_path):
+    done = _ownframe("new", "morning rush", "--into", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.iterdir()
+    assert file.name == "test_morning_rush.py"
+    assert str(file) in done.stdout
+    collected = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", str(file)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "TestMorningRush::runTest" in collected.stdout, collected.stdout
+    file.write_text("# mine\n")
+    again = _ownframe("new", "MorningRush", "--into", str(tmp_path))
+    assert again.returncode == 3
+    assert "is there already" in again.stderr
+    assert file.read_text() == "# mine\n"
+
+
+def test_what_there_is_is_listed():
+    done = _ownframe("list")
+    assert done.returncode == 0, done.stderr
+    for word in ("ThreeHomesOneRelay", "EDGE", "400 ms latency down", "december-26", "relay.cache", "slicer"):
+        assert word in done.stdout
+    wrong = _ownframe("list", "updats")
+    assert wrong.returncode == 3
+    assert "did you mean 'updates'" in wrong.stderr
