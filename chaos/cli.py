@@ -54,6 +54,7 @@ def demo(evidence: Path, cases: int, seed: int | None) -> int:
 @click.option("--update", metavar="NAME_OR_FOLDER", help="An update to lay over the home system.")
 @click.option("--budget", default="120s", show_default=True, help="How long, or how many cases: 120s, 5m, 300cases.")
 @click.option("--workers", type=click.IntRange(1, 32), default=None, help="Home systems side by side; one a core.")
+@click.option("--engine", default="local", show_default=True, help="local, dask (a cluster here) or dask://host:port.")
 @click.option("--seed", type=click.IntRange(0), default=None, help="Draw what a gate of this seed drew.")
 @click.option("--timeout", metavar="TIME", help="End after so long whatever happens; the result is written.")
 @click.option(
@@ -71,6 +72,7 @@ def gate(
     update: str | None,
     budget: str,
     workers: int | None,
+    engine: str,
     seed: int | None,
     timeout: str | None,
     evidence: Path,
@@ -91,6 +93,7 @@ def gate(
             update=update,
             budget=options.budget(budget),
             workers=workers or options.default_workers(),
+            engine=engine,
             seed=seed,
             timeout=None if timeout is None else options.seconds(timeout),
             evidence=evidence,

@@ -259,7 +259,7 @@ class Crew:
             case Closed():
                 hand.closed = message
                 self.told += [(hand.number, t) for t in message.chapters]
-                self.under_test = _joined(self.under_test, message.under_test)
+                self.under_test = joined(self.under_test, message.under_test)
             case Broken():
                 hand.broken = message
 
@@ -430,7 +430,8 @@ def tail(log: Path, lines: int = 12) -> str:
     return "\n".join(f"  | {line}" for line in said) or "  | (it logged nothing)"
 
 
-def _joined(one: UnderTest, other: UnderTest) -> UnderTest:
+def joined(one: UnderTest, other: UnderTest) -> UnderTest:
+    """Return what two workers ran as what one ran."""
     return UnderTest(
         one.images | other.images,
         one.sources | other.sources,

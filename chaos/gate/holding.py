@@ -10,9 +10,10 @@ from pathlib import Path
 from chaos import evidence, updates
 from chaos.errors import Misuse, OwnframeError, nearest
 from chaos.gate import ci, result, seeds
+from chaos.gate.cluster import Cluster
 from chaos.gate.crew import Crew, Terms
 from chaos.gate.gathered import Frame, gathered
-from chaos.gate.options import Options
+from chaos.gate.options import Options, engine
 from chaos.gate.result import Result, Update
 from chaos.run import STACKS
 from chaos.scenarios import scenario_folder
@@ -66,7 +67,8 @@ class Gate:
             cases=options.budget.cases,
             command=options.command,
         )
-        self.crew = Crew(terms, self._tick)
+        address = engine(options.engine)
+        self.crew = Crew(terms, self._tick) if address is None else Cluster(terms, address or None, self._tick)
 
     def hold(self) -> Result:
         """Let the workers work, and return what it came to; its files are written whatever happens."""

@@ -18,6 +18,7 @@ MEMORY = 1_500_000_000
 """Bytes of memory that three homes and their worker may want."""
 _UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
 _TIME = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(_UNITS)})")
+_ENGINE = re.compile(r"dask://([^/\s]+:\d+)")
 _CASES = re.compile(r"(\d+)\s*cases?")
 
 
@@ -48,6 +49,21 @@ def default_workers() -> int:
     return max(1, min(cores, int(psutil.virtual_memory().available // MEMORY)))
 
 
+def engine(text: str) -> str | None:
+    """Return the address of a Dask scheduler that ``dask://host:port`` means, "" for a local cluster, None for none.
+
+    Raises `Misuse` for anything else.
+    """
+    if text == "local":
+        return None
+    if text == "dask":
+        return ""
+    found = _ENGINE.fullmatch(text)
+    if found is None:
+        raise Misuse(f"the engine is {text!r}; expected local, dask (a cluster on this machine) or dask://host:port")
+    return f"tcp://{found[1]}"
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What a gate is told; `timeout` is in seconds, `seed` None for one that nobody chose."""
 
@@ -56,6 +72,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     update: str | None = None
     budget: Budget = Budget(seconds=120.0)
     workers: int = 1
+    engine: str = "local"
     seed: int | None = None
     timeout: float | None = None
     evidence: Path = Path("ownframe-evidence")
