@@ -218,10 +218,12 @@ def _doubts(told: Sequence[tuple[int, Told]], *, several: bool) -> Iterable[str]
 
 
 def _without_met_elsewhere(exercise: Exercise, whole: Exercise) -> Exercise:
-    """Return the exercise without the drawn faults that only asks of other scenarios or workers met."""
+    """Return the exercise without what only other scenarios or workers met or reached of what it drew and aimed at."""
     own, anywhere = {f for f, _ in exercise.met}, {f for f, _ in whole.met}
     drawn = tuple(f for f in exercise.drawn if f in own or f not in anywhere)
-    return msgspec.structs.replace(exercise, drawn=drawn)
+    reached = {s.name for s in whole.states if s.reached}
+    states = tuple(s for s in exercise.states if s.reached or s.name not in reached)
+    return msgspec.structs.replace(exercise, drawn=drawn, states=states)
 
 
 def _reasons(frame: Frame, crew: Crew, scenarios: Sequence[ScenarioResult], stopped: str | None) -> Iterable[str]:
