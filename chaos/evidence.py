@@ -4,7 +4,7 @@
 run.json         what was run: stack, update, versions, owners, id of the key (never the key), outcome at the end
 history.jsonl    every event of the run, one JSON line each
 frames/          every displayed raster by content hash: a small JPEG, and the full PNG around a finding
-findings/N/      plan.json, finding.json and the pictures of one finding
+findings/N/      plan.json, replay.json (see `ownframe replay`), finding.json and finding.txt of one finding
 logs/            each node's log, and Toxiproxy's
 index.html       the page that shows it
 ```
@@ -36,7 +36,7 @@ class Evidence:
     """Writes one run's folder. A full disk becomes `Surroundings` that says what is kept; use it as a context."""
 
     def __init__(self, folder: Path) -> None:
-        with _disk(folder):
+        with disk(folder):
             (folder / "frames").mkdir(parents=True, exist_ok=True)
             self.logs = folder / "logs"
             self.logs.mkdir(exist_ok=True)
@@ -62,7 +62,7 @@ class Evidence:
         self._events += new
         data = b"".join(to_line(e) + b"\n" for e in new)
         written = 0
-        with _disk(self.folder):
+        with disk(self.folder):
             try:
                 while written < len(data):
                     written += self._history.write(data[written:])
@@ -81,13 +81,13 @@ class Evidence:
         if raster.digest in self._kept:
             return
         self._kept.add(raster.digest)
-        with _disk(self.folder):
+        with disk(self.folder):
             small = frames.thumbnail(raster.rgb, raster.width, raster.height, SMALL_WIDTH)
             (self.folder / "frames" / f"{raster.digest[:16]}.jpg").write_bytes(small)
 
     def keep_full(self, digests: Iterable[str]) -> None:
         """Store rasters of the case that just ended in full size; those no longer at hand stay small."""
-        with _disk(self.folder):
+        with disk(self.folder):
             for digest in set(digests) & self._recent.keys():
                 raster = self._recent[digest]
                 path = self.full(digest)
@@ -108,7 +108,7 @@ class Evidence:
         if isinstance(content, dict):
             content = json.dumps(content, indent=2, sort_keys=True) + "\n"
         data = content.encode() if isinstance(content, str) else content
-        with _disk(self.folder):
+        with disk(self.folder):
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(path.name + ".part")
             part.write_bytes(data)
@@ -117,14 +117,14 @@ class Evidence:
 
     def close(self) -> None:
         """Close the history."""
-        with _disk(self.folder):
+        with disk(self.folder):
             self._history.close()
 
 
 def new_folder(root: Path, label: str) -> Path:
     """Return a new, empty folder under `root`, named by time and `label`, and point ``latest`` at it."""
     stamp = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%S")
-    with _disk(root):
+    with disk(root):
         root.mkdir(parents=True, exist_ok=True)
         for n in range(1000):
             folder = root / (f"{stamp}-{label}" + (f"-{n}" if n else ""))
@@ -164,7 +164,8 @@ def read_history(folder: Path) -> tuple[Event, ...]:
 
 
 @contextlib.contextmanager
-def _disk(folder: Path) -> Iterator[None]:
+def disk(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong while something is written into `Surroundings` that say what to do."""
     try:
         yield
     except OSError as failed:

@@ -83,6 +83,25 @@ class Eye:
         return plane
 
 
+def topology_of(owners: tuple[str, ...], update: Update | None) -> Topology:
+    """Return the nodes and links of the home system of these owners, with an update laid over it or as it is."""
+    described = tomllib.loads((updates.home_folder() / "home.toml").read_text())
+    described.pop("schema")
+    return updates.applied(update, from_toml(described, owners))
+
+
+def check_plan(plan: Plan, topology: Topology) -> None:
+    """Raise `Misuse` for a home, link, node or camera in `plan` that there is not, before anything is started."""
+    known = [*topology.owners, *(k.name for k in topology.links), *(n.name for n in topology.nodes)]
+    for step in plan.elements:
+        for name in step.names:
+            if name not in known:
+                raise Misuse(f"the plan's step {step.describe()}: there is no {name!r}{nearest(name, known)}")
+        camera = getattr(step, "camera", DEFAULT_CAMERA)
+        if camera not in CAMERAS:
+            raise Misuse(f"the plan's step {step.describe()}: no camera {camera!r}{nearest(camera, CAMERAS)}")
+
+
 class Home:
     """One home system of `owners` on one stack, with an update laid over it or as it is.
 
@@ -93,12 +112,10 @@ class Home:
         self, owners: tuple[str, ...], stack: Stack, update: Update | None, keys: tuple[Key, ...], evidence: Evidence
     ) -> None:
         source = updates.home_folder()
-        described = tomllib.loads((source / "home.toml").read_text())
-        described.pop("schema")
         self.owners = owners
         self.stack = stack
         self.evidence = evidence
-        self.topology: Topology = updates.applied(update, from_toml(described, owners))
+        self.topology = topology_of(owners, update)
         self.scene = SceneServer(owners, CAMERAS, keys[0])
         self.reader = Reader(Register(owners, CAMERAS), keys)
         self.eye = Eye(self.reader, evidence)
@@ -204,6 +221,16 @@ class Home:
             for link in links:
                 if link not in known:
                     raise unknown_link(link, known)
+
+    def restart_nodes(self) -> None:
+        """Kill and start every node, so that nothing is left in any memory; a reset must follow."""
+        self.faults.mend()
+        self.links.fresh()
+        for wave in self.topology.start_order():
+            for node in wave:
+                self.stack.restart(node)
+        for display in self.displays.values():
+            display.restarted()
 
     def reset(self, number: int) -> list[Event]:
         """Bring the home to its beginning for case `number`, and prove it.

@@ -187,4 +187,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             f"{name}: {conclusion.outcome.name.lower()}; {tried.cases} cases, {tried.asks} asks, "
             f"{tried.displayed} displayed frames; {tried.strong_asks} asks met a fault and displayed own content{bound}"
         )
+    for fingerprint, findings in run.by_fingerprint.items():
+        also = f" (found by {len(findings)} scenarios)" if len(findings) > 1 else ""
+        terminalreporter.write_line(f"finding {fingerprint}{also}: {findings[0].sentence}")
     terminalreporter.write_line(f"evidence: {run.evidence.folder}")

@@ -21,6 +21,7 @@ import msgspec
 from chaos import children, controls, evidence, keys, updates
 from chaos.conditions import Conditions, Fault
 from chaos.errors import Misuse, OwnframeError, nearest
+from chaos.fingerprints import Mechanism, mechanism
 from chaos.history import Asked, CaseStarted, ConditionsSet, Event
 from chaos.home import Home
 from chaos.identity import Key
@@ -40,6 +41,7 @@ from chaos.plan import (
     SetConditions,
     Step,
 )
+from chaos.register import Register, Replay, UnderTest
 from chaos.shrink import Shrinking
 from chaos.stacks import Stack
 from chaos.stacks.process import ProcessStack
@@ -115,13 +117,24 @@ class Finding(msgspec.Struct, frozen=True):
     hits: int
     tries: int
     note: str = ""
+    mechanism: Mechanism | None = None
+    earlier: Plan | None = None
+    """The plan of the case that the picture was carried over from."""
+    replay: Path | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The name that every finding of this mechanism has, whoever it befell."""
+        return self.mechanism.fingerprint if self.mechanism is not None else "unknown"
 
     def text(self) -> str:
         """Return the headline, the program to paste, and 'k of n'."""
         program = "\n".join(f"    {line}" for line in self.plan.program().splitlines())
         return (
             f"{self.sentence}\n\n{program}\n\n"
-            f"reproduced {self.hits} of {self.tries} times; picture: {self.picture or 'kept small only'}"
+            f"reproduced {self.hits} of {self.tries} times; picture: {self.picture or 'kept small only'}\n"
+            f"finding {self.fingerprint}"
+            + (f"; again: ownframe replay {self.replay}" if self.replay else "")
             + (f"\n{self.note}" if self.note else "")
         )
 
@@ -140,7 +153,7 @@ def sentence(leak: Judged) -> str:
     who = " and ".join(leak.owners) or "nobody signed in"
     where = f"the hub in {leak.frame.hub}'s home"
     words = [f"{link} was {c.describe()}" for link, c in leak.under]
-    words += [f"{node} {_NODE_WORDS[kind]}" for node, kind in leak.nodes]
+    words += [f"{node} {_NODE_WORDS.get(kind, f'was {kind}')}" for node, kind in leak.nodes]
     under = ", ".join(words) or "all links were clear"
     seen = f"{leak.guilty.owner}'s {leak.guilty.camera}"
     old = f", left over from case {leak.carried_over}" if leak.carried_over else ""
@@ -175,6 +188,7 @@ class Run:
         label = f"{settings.stack}-{self.update.name if self.update else 'reference'}"
         self.evidence = evidence.Evidence(folder or evidence.new_folder(settings.evidence.resolve(), label))
         self.findings: list[Finding] = []
+        self.register = Register(settings.evidence)
         self.conclusions: dict[str, Conclusion] = {}
         # its own, and those of earlier runs: a picture that outlived its run is recognised, and is nobody's of this one
         self._keys = (Key.fresh(), *keys.recent())
@@ -209,6 +223,26 @@ class Run:
         ranked = (Outcome.LEAK, Outcome.UNUSABLE, Outcome.INCONCLUSIVE, Outcome.PASSED)
         outcomes = {c.outcome for c in self.conclusions.values()} | ({Outcome.LEAK} if self.findings else set())
         return next((o for o in ranked if o in outcomes), Outcome.INCONCLUSIVE)
+
+    def under_test(self, home: Home) -> UnderTest:
+        """Return what plans of `home` are executed on, with digests of its parts."""
+        sources = {f"the sources of {source}": digest for source, digest in home.digests.items()}
+        if self.update is not None:
+            sources["the update's folder"] = self.update.digest
+        return UnderTest(
+            stack=self.settings.stack,
+            update=self.update.name if self.update is not None else None,
+            ownframe=importlib.metadata.version("ownframe"),
+            parts=sources | dict(home.stack.parts),
+        )
+
+    @property
+    def by_fingerprint(self) -> dict[str, list[Finding]]:
+        """The findings of one mechanism together, so that a bug that several scenarios met is told once."""
+        groups: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            groups.setdefault(finding.fingerprint, []).append(finding)
+        return groups
 
     def close(self) -> None:
         """End every process, remove the scratch folder, write down what the run came to."""
@@ -308,8 +342,14 @@ class Chapter:
             self._ledger[plan.digest] = self.again(plan)
         return self._ledger[plan.digest]
 
-    def again(self, plan: Plan) -> CaseResult:
-        """Execute the plan, whatever is known of it, and add it to the chapter's history."""
+    def again(self, plan: Plan, earlier: Plan | None = None) -> CaseResult:
+        """Execute the plan, whatever is known of it, and add it to the chapter's history.
+
+        What an earlier case left behind is looked for from restarted nodes, after that case.
+        """
+        if earlier is not None:
+            self.home.restart_nodes()
+            self.again(earlier)
         self.executions += 1
         return self.judged(plan, self.home.execute(plan))
 
@@ -319,10 +359,13 @@ class Chapter:
         frames = judge(events, self.rules, controls=self._controls)
         leaks = tuple(j for j in frames if is_leak(j, self.rules))
         store = self.run.evidence
-        store.keep_full(j.frame.digest for j in leaks)
         if leaks:
-            store.write(f"findings/case-{leaks[0].case}/plan.json", plan.to_json())
-            store.write(f"findings/case-{leaks[0].case}/headline.txt", sentence(leaks[0]) + "\n")
+            try:
+                store.write(f"findings/case-{leaks[0].case}/plan.json", plan.to_json())
+                store.write(f"findings/case-{leaks[0].case}/headline.txt", sentence(leaks[0]) + "\n")
+                store.keep_full(j.frame.digest for j in leaks)
+            except OwnframeError as failed:  # a leak that was seen is told, whatever became of its evidence
+                self.run.say(f"not all of what was found could be stored: {failed}")
         store.forget()
         asked = leaks[0].ask if leaks else None
         first = min((e.ask for e in events if isinstance(e, Asked)), default=1)
@@ -339,10 +382,11 @@ class Chapter:
         """
         first = self._ledger[drawn.digest]
         latest = {drawn: first}
+        earlier = self._earlier(first.leaks[0])
         ends = time.monotonic() + self.run.settings.shrink_seconds
 
         def fails(candidate: Plan) -> bool:
-            result = self.again(candidate)
+            result = self.again(candidate, earlier)
             if result.leaks:
                 latest[candidate] = result
             return bool(result.leaks)
@@ -359,7 +403,7 @@ class Chapter:
         hits = tries = 0
         note = ""
         self.run.say("shrinking the plan")
-        self.run.findings.append(self._told(drawn, drawn, first, 1, 1))
+        self.run.findings.append(self._told(drawn, drawn, first, 1, 1, earlier=earlier))
         self._write(number)  # whatever becomes of us, what was found is there
         try:
             search.run()
@@ -373,11 +417,26 @@ class Chapter:
             if not tries:
                 hits, tries = search.seen(search.best)
                 hits, tries = hits + (search.best == drawn), tries + (search.best == drawn)
-            self.run.findings[number] = self._told(search.best, drawn, latest[search.best], hits, tries, note)
-            self._write(number)
+            self.run.findings[number] = self._told(search.best, drawn, latest[search.best], hits, tries, note, earlier)
+            self._write(number, last=True)
         return self.run.findings[number]
 
-    def _told(self, plan: Plan, drawn: Plan, result: CaseResult, hits: int, tries: int, note: str = "") -> Finding:
+    def _earlier(self, leak: Judged) -> Plan | None:
+        """Return the plan of the case that a carried-over picture comes from."""
+        cases = (e for e in reversed(self.run.evidence.history) if isinstance(e, CaseStarted))
+        mine = (c.plan for c in cases if c.case == leak.carried_over and c.plan and c.plan.homes == self.home.owners)
+        return next(mine, None) if leak.carried_over is not None else None
+
+    def _told(
+        self,
+        plan: Plan,
+        drawn: Plan,
+        result: CaseResult,
+        hits: int,
+        tries: int,
+        note: str = "",
+        earlier: Plan | None = None,
+    ) -> Finding:
         leak = result.leaks[0]
         picture = self.run.evidence.full(leak.frame.digest)
         return Finding(
@@ -390,13 +449,37 @@ class Chapter:
             hits=hits,
             tries=tries,
             note=note,
+            mechanism=mechanism(leak, self.home.owners, plan, self.run.update.name if self.run.update else None),
+            earlier=earlier,
         )
 
-    def _write(self, number: int) -> None:
-        finding, folder = self.run.findings[number], f"findings/{number + 1}"
-        self.run.evidence.write(f"{folder}/plan.json", finding.plan.to_json())
-        self.run.evidence.write(f"{folder}/finding.txt", finding.text() + "\n")
-        self.run.evidence.write(f"{folder}/finding.json", msgspec.json.encode(finding, enc_hook=str))
+    def _write(self, number: int, *, last: bool = False) -> None:
+        """Write a finding into the evidence, and the `last` of it into the register; what fails is told with it."""
+        store, folder = self.run.evidence, f"findings/{number + 1}"
+        finding = msgspec.structs.replace(self.run.findings[number], replay=store.folder / folder / "replay.json")
+        self.run.findings[number] = finding
+        replay = Replay(
+            fingerprint=finding.fingerprint,
+            scenario=self.name,
+            sentence=finding.sentence,
+            plan=finding.plan,
+            rules=self.rules,
+            update=self.run.settings.update,
+            under_test=self.run.under_test(self.home),
+            hits=finding.hits,
+            tries=finding.tries,
+            earlier=finding.earlier,
+        )
+        try:
+            store.write(f"{folder}/plan.json", finding.plan.to_json())
+            store.write(f"{folder}/replay.json", replay.to_json())
+            store.write(f"{folder}/finding.txt", finding.text() + "\n")
+            store.write(f"{folder}/finding.json", msgspec.json.encode(finding, enc_hook=str))
+            if last and finding.mechanism is not None:
+                self.run.register.reproduced(replay, finding.mechanism, finding.hits, finding.tries)
+        except OwnframeError as failed:
+            note = "; ".join(filter(None, (finding.note, f"not all of it could be stored: {failed}")))
+            self.run.findings[number] = msgspec.structs.replace(finding, note=note)
 
     @property
     def has_leaked(self) -> bool:

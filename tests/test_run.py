@@ -12,6 +12,7 @@ from chaos import run as running
 from chaos.errors import Surroundings
 from chaos.evidence import read_history
 from chaos.plan import Ask, AskTogether, Clear, Plan, SetConditions
+from chaos.register import Replay
 from chaos.run import CONFIRMATIONS, Chapter, Run, Settings
 from chaos.verdict import Rules
 from tests.makers import OWNERS, SLOW, asked, case, case_ended, conditions_set, met, plan, seen, shown, signed_in
@@ -27,7 +28,9 @@ class PlayedHome:
     def __init__(self, run: Run, leaks=lambda number: True) -> None:
         self.owners = OWNERS
         self.last_control = ("none",)
+        self.stack, self.digests = SimpleNamespace(parts={}), {}
         self.executed: list[Plan] = []
+        self.carried = 0
         self._run, self._leaks = run, leaks
 
     def execute(self, plan: Plan):
@@ -36,14 +39,17 @@ class PlayedHome:
         store = self._run.evidence
         rest = iter(plan.steps)
         leaks = self._leaks(number) and all(any(s == wanted for s in rest) for wanted in CAUSE)
-        events = [case(number), conditions_set("relay.cache", SLOW, 0.5)]
+        started = msgspec.structs.replace(case(number), plan=plan)
+        events = [started, conditions_set("relay.cache", SLOW, 0.5)]
         asks = [s.home for s in plan.elements if isinstance(s, Ask)]
         for n, home in enumerate(asks):
             ask = 100 * number + n
             events += [signed_in(home, 0.0, 1.0, hub=home), asked(10.0 * n + 2, ask=ask, hub=home), met(ask)]
         if "ada" in asks:
             at = 10.0 * asks.index("ada") + 5
-            frame = shown(at, at + 1, seen("grace" if leaks else "ada", case=number))
+            frame = shown(
+                at, at + 1, seen("grace" if leaks else "ada", case=self.carried if leaks and self.carried else number)
+            )
             frame = msgspec.structs.replace(frame, digest=f"{number:016d}")
             store.keep(msgspec.structs.replace(raster(width=64, height=36), digest=frame.digest))
             events.append(frame)
@@ -120,6 +126,9 @@ def test_whatever_ends_it_the_finding_is_on_disk_with_the_best_until_then(chapte
     assert Plan.from_json((folder / "plan.json").read_bytes()) == finding.plan
     assert "ada saw grace's living-room" in (folder / "finding.txt").read_text()
     assert json.loads((folder / "finding.json").read_text())["tries"] == finding.tries
+    replay = Replay.read(folder / "replay.json")
+    assert (replay.plan, replay.hits, replay.tries) == (finding.plan, finding.hits, finding.tries)
+    assert made.run.register.get(finding.fingerprint).replay == replay
     assert (finding.plan == DRAWN) is (at <= 4)
     assert 1 <= finding.hits <= finding.tries
     assert finding.picture is not None
@@ -158,3 +167,48 @@ def test_guesses_of_a_leak_that_no_ask_was_open_for_are_whole(chapter):
     )
 
     assert running._guesses(result)[1] == DRAWN
+
+
+def test_findings_of_one_mechanism_are_told_together(chapter):
+    made = chapter()
+    for drawn in (DRAWN, plan(Clear("lin.hub"), *CAUSE)):
+        made.execute(drawn)
+        made.investigate(drawn)
+
+    ((fingerprint, findings),) = made.run.by_fingerprint.items()
+    assert [f.fingerprint for f in findings] == [fingerprint, fingerprint]
+    assert all(f"finding {fingerprint}" in f.text() for f in findings)
+
+
+def test_what_is_left_of_an_earlier_case_is_looked_for_from_restarted_nodes_after_that_case(chapter):
+    """The replay file has the earlier case's plan, and so has every execution until then."""
+    made = chapter()
+    first = plan(Ask("grace"))
+    made.execute(first)
+    restarts = []
+    made.home.restart_nodes = lambda: restarts.append(len(made.home.executed))
+    made.home.carried = 1
+    made.execute(DRAWN)
+    finding = made.investigate(DRAWN)
+
+    assert finding.leak.carried_over == 1
+    assert "left over from case 1" in finding.sentence
+    assert finding.earlier == Replay.read(finding.replay).earlier == first
+    after = made.home.executed[2:]
+    assert after[::2] == [first] * (len(after) // 2)
+    assert restarts == list(range(2, len(made.home.executed), 2))
+
+
+def test_a_leak_that_cannot_be_stored_is_told_with_what_failed(chapter):
+    made = chapter()
+    made.execute(DRAWN)
+
+    def full(*_):
+        raise Surroundings("the disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made.run.evidence, "write", full)
+        finding = made.investigate(DRAWN)
+
+    assert finding.plan.steps == CAUSE
+    assert "not all of it could be stored: the disk is full" in finding.text()

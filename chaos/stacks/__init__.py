@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +21,8 @@ class Stack(Protocol):
     faults: frozenset[NodeFault]
     """Kinds of fault of whole nodes that this stack can do; the others are refused before they are asked for."""
     links: Links
+    parts: Mapping[str, str]
+    """What runs on this stack beside the sources, by name with a version or digest; whole once it has started."""
 
     def start(self, topology: Topology, home: Path, scene: SceneServer, logs: Path) -> None:
         """Start every node of `topology` from the sources in `home` and return once each says that it is ready.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,7 @@ class DockerStack:
         self._ports: dict[tuple[str, str], int] = {}
         self._dialled: dict[str, str] = {}
         self._wire: Wire | None = None
+        self.parts: Mapping[str, str] = {}
 
     # Life.
 
@@ -73,6 +74,7 @@ class DockerStack:
         images = Images(client, home, self._say)
         toxiproxy = images.toxiproxy()
         node_images = images.nodes([n.source for n in topology.nodes])
+        self.parts = {f"the image of {source}": tag for source, tag in node_images.items()}  # tags are digests
 
         self._plan = plan = _Plan(topology)
         self._ports, self._dialled = plan.ports, plan.dialled

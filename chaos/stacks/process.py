@@ -6,10 +6,11 @@ Real Toxiproxy, a real Valkey server, real codecs; what it has not got is an add
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -33,6 +34,7 @@ class ProcessStack:
     name = "process"
     faults: frozenset[NodeFault] = frozenset({"restarted", "rolled out", "rolled back", "emptied", "paused", "clock"})
     links: Links
+    parts: Mapping[str, str] = {"python": platform.python_version()}
 
     def __init__(self, scratch: children.Scratch, say: server.Progress = lambda _: None) -> None:
         self._scratch = scratch
