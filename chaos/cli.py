@@ -233,7 +233,7 @@ def test_card(key_file: Path | None, owner: int, camera: int, case: int, host: s
 @click.option("--owners", type=click.Path(dir_okay=False, path_type=Path), help="File of owners' names, a line each.")
 @click.option("--cameras", type=click.IntRange(1, 255), default=1, show_default=True, help="Cameras an owner has.")
 @click.option("--box", default=None, metavar="X,Y,W,H", help="Where the picture sits in each frame, in pixels.")
-@click.option("--find", is_flag=True, help="Find a test card that was filmed at an angle, by its marks.")
+@click.option("--find", is_flag=True, help="Find a filmed test card, or a picture on a screenshot.")
 @click.option("--jobs", type=click.IntRange(1, 256), default=None, help="Processes; one a core if not given.")
 def judge(
     paths: tuple[Path, ...],

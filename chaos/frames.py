@@ -48,6 +48,15 @@ def luma_of_jpeg(data: bytes, *, quick: bool = True) -> Plane | None:
     return np.asarray(gray[:, :, 0], np.uint8)
 
 
+def quick_size(luma: Plane) -> Plane:
+    """Return a plane scaled down by a whole number while it keeps the size of a quick decode."""
+    part = min(luma.shape[1] // QUICK_WIDTH, luma.shape[0] // QUICK_HEIGHT)
+    if part < 2:
+        return luma
+    whole = luma[: luma.shape[0] // part * part, : luma.shape[1] // part * part]
+    return np.asarray(cv2.resize(whole, None, fx=1 / part, fy=1 / part, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def _luma_of_other(data: bytes) -> Plane | None:
     """Decode with Pillow what simplejpeg does not take, or return None."""
     try:

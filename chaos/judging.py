@@ -18,7 +18,7 @@ import msgspec
 
 from chaos import frames, media
 from chaos.errors import Misuse
-from chaos.identity import Box, Key, Register, Registered, Seen, Slivers, anchor, read
+from chaos.identity import Box, Key, Register, Registered, Seen, Slivers, anchor, read, search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 120.0
 """Seconds without a line after which a file is given up."""
+STARTING = 120.0
+"""Seconds that a process may take to begin, which is not the file's fault."""
 BATCH = 64
 """Lines a message."""
 
@@ -64,8 +66,9 @@ class Task(msgspec.Struct, frozen=True):
     """What a frame is judged by. With an `owner` (and `camera`) a frame is own or somebody else's, without it is named.
 
     `register` gives numbers their names, and lets slivers be matched; `box` is where the picture sits in each frame, in
-    pixels; `cases` are those whose slivers are matched beside the cases that a frame itself names. With `find`, frames
-    that name nobody are searched for a test card.
+    pixels; `cases` are those whose slivers are matched beside the cases that a frame itself names. Without a `box`, a
+    frame that names nobody is searched for a picture that is cut off; with `find`, for a test card, and for a picture
+    among other things.
     """
 
     keys: tuple[Key, ...]
@@ -148,6 +151,7 @@ class Judge:
 
     def lines(self, file: str) -> Iterator[Line]:
         """Yield a line for each frame of a file, and one with a reason for what cannot be read."""
+        place: Box | None = None
         for shot in media.shots(Path(file), quick=self._task.box is None and not self._task.find):
             if shot.plane is None:
                 yield Line(file, shot.number, "unreadable", seconds=shot.seconds, reason=shot.reason)
@@ -155,6 +159,10 @@ class Judge:
             seen = read(shot.plane, self._task.keys, self._task.box, self._slivers)
             if not seen and self._task.find and (card := anchor.straightened(shot.plane)) is not None:
                 seen = read(card, self._task.keys, None, self._slivers)
+            if not seen and self._task.box is None:
+                plane = shot.plane if self._task.find else frames.quick_size(shot.plane)
+                seen, found = search(plane, self._task.keys, self._slivers, place, thorough=self._task.find)
+                place = found or place
             named = tuple(self._named(s) for s in seen)
             verdict = self._verdict(seen) if seen else "blank" if frames.is_blank(shot.plane) else "unreadable"
             reason = "no badge in it authenticates" if verdict == "unreadable" else ""
@@ -203,6 +211,7 @@ def judge(
     `write` gets JSON lines, whole files after one another for one job and otherwise as they come, a frame's line after
     that of the frame before it; `done` is called after each file.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of the workers: a process a core is enough
     workers: list[_Worker] = []
     counts: Counter[str] = Counter()
     waiting = iter(names)
@@ -242,6 +251,7 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(target=_work, args=(theirs, self._task), daemon=True)
         self._process.start()
+        self._begun = False
         theirs.close()
 
     def begin(self, file: str | None) -> None:
@@ -263,12 +273,12 @@ class _Worker:
         except (EOFError, OSError):
             self._process.join()
             return self._given_up(f"the decoder ended by itself (code {self._process.exitcode})"), True
-        self._since, self._last = time.monotonic(), last
+        self._since, self._last, self._begun = time.monotonic(), last, True
         return lines, over
 
     def silence(self, patience: float) -> tuple[list[tuple[str, bytes]], bool]:
         """Give the file up when nothing was heard for `patience` seconds."""
-        if time.monotonic() - self._since < patience:
+        if time.monotonic() - self._since < (patience if self._begun else max(patience, STARTING)):
             return [], False
         return self._given_up(f"nothing came of it for {patience:.0f} s"), True
 
@@ -307,6 +317,7 @@ def _work(pipe: Connection, task: Task) -> None:
     cv2.setNumThreads(1)
     try:
         worker = Judge(task)
+        pipe.send(([], -1, False))
         while True:
             lines: list[tuple[str, bytes]] = []
             last = -1

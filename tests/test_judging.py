@@ -5,6 +5,8 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import av
+import cv2
 import numpy as np
 import pytest
 
@@ -119,6 +121,23 @@ def test_a_box_says_where_the_picture_sits(tmp_path):
     assert line["owners"][0]["tiles"] == 12
 
 
+def test_pictures_and_films_that_are_cut_off_are_read_without_being_told_where(tmp_path):
+    part = np.ascontiguousarray(stamped()[70:990, 203:1803])
+    (tmp_path / "a.jpg").write_bytes(jpeg(part))
+    assert cv2.imwrite(str(tmp_path / "b.png"), part)
+    with av.open(str(tmp_path / "c.mp4"), "w") as film:
+        stream = film.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 800, 460, "yuv420p"
+        for _ in range(3):
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(scaled(part, 800, 460), format="gray")))
+        film.mux(stream.encode(None))
+    lines, counts = judged(Task((KEY,), owner=BADGE.owner), tmp_path)
+    assert counts == {"own": 5}
+    assert all(line["owners"][0]["tiles"] >= 4 for line in lines)
+    _, told_wrongly = judged(Task((KEY,), owner=BADGE.owner, box=Box(0, 0, 1600, 920)), tmp_path / "b.png")
+    assert told_wrongly == {"unreadable": 1}
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_the_rest_is_judged_when_a_decoder_dies_or_hangs(album, monkeypatch, jobs):
     monkeypatch.setattr(judging, "_work", _works_until_b_or_c)
@@ -133,6 +152,7 @@ def test_the_rest_is_judged_when_a_decoder_dies_or_hangs(album, monkeypatch, job
 
 def _works_until_b_or_c(pipe, task):
     worker = judging.Judge(task)
+    pipe.send(([], -1, False))
     while True:
         file = pipe.recv()
         if file.endswith("b.jpg"):

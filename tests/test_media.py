@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -167,8 +168,37 @@ def test_a_decompression_bomb_is_refused_in_bounded_memory(tmp_path):
 def test_a_playlist_opens_nothing_else(tmp_path, monkeypatch, playlist, named):
     secret = video(tmp_path / "secret.ts", codec="mpeg2video")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "list.m3u8").write_text(playlist.format(secret if named == "absolute" else secret.name))
-    assert only(tmp_path / "list.m3u8").plane is None
+    file = tmp_path / "list.m3u8"
+    file.write_text(playlist.format(secret if named == "absolute" else secret.name))
+    assert only(file).plane is None
+    if not playlist.startswith("#"):  # it is a list that FFmpeg follows where nobody forbids it
+        with file.open("rb") as opened, av.open(media._Nameless(opened), options={"safe": "0"}) as unguarded:
+            assert next(unguarded.decode(video=0)).width == 640
+
+
+def test_a_playlist_of_addresses_connects_to_nobody(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/film.ts"
+        server.setblocking(False)
+        for name, text in (
+            ("a.m3u8", f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n"),
+            ("a.txt", f"ffconcat version 1.0\nfile '{address}'\n"),
+        ):
+            (tmp_path / name).write_text(text)
+            assert only(tmp_path / name).plane is None
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_a_description_of_a_stream_is_not_waited_for(tmp_path):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1] & ~1
+    head = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=film\nc=IN IP4 127.0.0.1\nt=0 0\n"
+    (tmp_path / "a.sdp").write_text(f"{head}m=video {port} RTP/AVP 96\na=rtpmap:96 H264/90000\n")
+    assert "not a picture or video" in only(tmp_path / "a.sdp").reason
+    with (tmp_path / "a.sdp").open("rb") as opened, pytest.raises(av.FFmpegError):
+        media.container_of(opened)  # FFmpeg would listen at that port
 
 
 def test_a_picture_with_padding_between_its_rows_is_read(tmp_path):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from chaos.identity.badge import Badge, Box, Seen
 from chaos.identity.key import Key
+from chaos.identity.locating import search
 from chaos.identity.reading import read
 from chaos.identity.register import Register
 from chaos.identity.slivers import Registered, Slivers
 from chaos.identity.stamping import stamp
 
-__all__ = ["Badge", "Box", "Key", "Register", "Registered", "Seen", "Slivers", "read", "stamp"]
+__all__ = ["Badge", "Box", "Key", "Register", "Registered", "Seen", "Slivers", "read", "search", "stamp"]

@@ -95,8 +95,8 @@ def _sampling(height: int, width: int, box: Box) -> _Sampling:
     wide = box.width * layout.MODULE / layout.REFERENCE_WIDTH
     tall = box.height * layout.MODULE / layout.REFERENCE_HEIGHT
     factor = max(1, min(int(min(wide, tall) / 2), height, width))
-    across, inside_x = _weights(layout.MODULES_ACROSS, box.x / factor, wide / factor, width // factor)
-    down, inside_y = _weights(
+    across, inside_x = weights(layout.MODULES_ACROSS, box.x / factor, wide / factor, width // factor)
+    down, inside_y = weights(
         layout.MODULES_DOWN,
         (box.y + tall * layout.TOP / layout.MODULE) / factor,
         tall / factor,
@@ -112,7 +112,7 @@ def _sampling(height: int, width: int, box: Box) -> _Sampling:
     return _Sampling(factor, down, np.ascontiguousarray(across.T), np.array(usable, np.intp))
 
 
-def _weights(modules: int, start: float, side: float, pixels: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def weights(modules: int, start: float, side: float, pixels: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return (modules, pixels) weights that average each module, and which modules are all there."""
     begin = start + np.arange(modules)[:, None] * side
     pixel = np.arange(pixels)[None, :]

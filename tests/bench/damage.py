@@ -25,11 +25,15 @@ OWNERS = 1_044
 
 
 class Shown(NamedTuple):
-    """A damaged picture: its plane (None: no decoder takes it), whom it shows, and where it sits."""
+    """A damaged picture: its plane (None: no decoder takes it), whom it shows, and where it sits.
+
+    `search`: nobody says where it sits; 'cut' as `ownframe judge` looks for it by itself, 'find' as with `--find`.
+    """
 
     plane: Plane | None
     badges: tuple[Badge, ...]
     box: Box | None = None
+    search: str = ""
 
 
 Damage: TypeAlias = "Callable[[int, Rng], Shown]"
@@ -74,12 +78,12 @@ def scaled(luma: Plane, width: int, height: int) -> Plane:
     return np.asarray(cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def one(change: Callable[[Plane, Rng], Plane | None], box: Box | None = None) -> Damage:
+def one(change: Callable[[Plane, Rng], Plane | None], box: Box | None = None, *, search: str = "") -> Damage:
     """Return a damage to one owner's picture."""
 
     def damage(i: int, rng: Rng) -> Shown:
         who = badge(i, rng)
-        return Shown(change(filmed(who, i, rng), rng), (who,), box)
+        return Shown(change(filmed(who, i, rng), rng), (who,), box, search)
 
     return damage
 
@@ -209,8 +213,8 @@ def letterboxed(luma: Plane, _: Rng) -> Plane:
     return screen
 
 
-def cropped(share: float) -> Damage:
-    """Up to `share` of each side cut off, where the display knows how much."""
+def cropped(share: float, *, known: bool = True, scale: float = 1, quality: int = 85) -> Damage:
+    """Up to `share` of each side cut off, then scaled; where nobody says how much, as a quick decode has it."""
 
     def damage(i: int, rng: Rng) -> Shown:
         who = badge(i, rng)
@@ -221,10 +225,24 @@ def cropped(share: float) -> Damage:
             left = right = int(1920 * share)
             top = bottom = int(1080 * share)
         part = luma[top : 1080 - bottom, left : 1920 - right]
-        plane = luma_of_jpeg(encoded(part), quick=False)
-        return Shown(plane, (who,), Box(-left, -top, 1920, 1080))
+        if scale != 1:
+            part = scaled(part, round(part.shape[1] * scale), round(part.shape[0] * scale))
+        plane = luma_of_jpeg(encoded(part, quality), quick=not known)
+        return Shown(plane, (who,), Box(-left, -top, 1920, 1080)) if known else Shown(plane, (who,), search="cut")
 
     return damage
+
+
+def on_a_page(luma: Plane, rng: Rng) -> Plane | None:
+    """A screenshot of 1920x1080: lines of text, a picture over 40 to 90 % of its width, anywhere."""
+    page = np.full((1080, 1920), int(rng.integers(230, 256)), np.uint8)
+    for y in range(60, 1060, 44):
+        cv2.putText(page, "Cameras  Living room  " * 5, (40, y), cv2.FONT_HERSHEY_SIMPLEX, 0.9, 40, 2)
+    width = int(rng.integers(768, 1728))
+    height = width * 9 // 16
+    y, x = int(rng.integers(0, 1080 - height)), int(rng.integers(0, 1920 - width))
+    page[y : y + height, x : x + width] = scaled(luma, width, height)
+    return luma_of_jpeg(encoded(page), quick=False)
 
 
 def torn(rows: int, size: tuple[int, int] = (1920, 1080)) -> Damage:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from chaos.identity import Box, Registered, Slivers, read
+from chaos.identity import Box, Registered, Seen, Slivers, read, search
 from tests.bench import damage as d
 from tests.bench import video
 
@@ -45,6 +45,9 @@ CONDITIONS: dict[str, d.Damage] = {
     "night mode, grain and vignette": d.one(d.night),
     "letterboxed on 1024×600": d.one(d.letterboxed, Box(0, 12, 1024, 576)),
     "crop of up to 30% a side": d.cropped(0.3),
+    "crop of up to 30% a side, nobody says where": d.cropped(0.3, known=False),
+    "the same as of 1024×576, JPEG quality 50": d.cropped(0.3, known=False, scale=1024 / 1920, quality=50),
+    "on a screenshot, nobody says where": d.one(d.on_a_page, search="find"),
     "clock, name and button over it": d.one(d.overlays),
     **{
         f"{share:.0%} of rows replaced, {w}×{h}": d.lines(share, (w, h))
@@ -101,7 +104,7 @@ def measured(part: int, name: str) -> Counter[str]:
     cv2.setNumThreads(1)
     tally: Counter[str] = Counter()
     for shown in frames(name, part):
-        seen = () if shown.plane is None else read(shown.plane, [d.KEY], shown.box, slivers(shown.badges[0].case))
+        seen = () if shown.plane is None else _read(shown.plane, shown)
         named = {(s.owner, s.camera, s.case) for s in seen}
         expected = {(b.owner, b.camera, b.case) for b in shown.badges}
         tally["frames"] += 1
@@ -112,6 +115,14 @@ def measured(part: int, name: str) -> Counter[str]:
         tally["tiles"] += sum(s.tiles for s in seen)
         tally["aged"] += any(s.time_ms is not None for s in seen)
     return tally
+
+
+def _read(plane: d.Plane, shown: d.Shown) -> tuple[Seen, ...]:
+    known = slivers(shown.badges[0].case)
+    seen = read(plane, [d.KEY], shown.box, known)
+    if shown.search and not seen:
+        seen, _ = search(plane, [d.KEY], known, thorough=shown.search == "find")
+    return seen
 
 
 def how_well(named: set[tuple[int, int, int]], expected: set[tuple[int, int, int]]) -> str:
