@@ -104,7 +104,7 @@ def measured(part: int, name: str) -> Counter[str]:
     cv2.setNumThreads(1)
     tally: Counter[str] = Counter()
     for shown in frames(name, part):
-        seen = () if shown.plane is None else _read(shown.plane, shown)
+        seen = () if shown.plane is None else read_shown(shown.plane, shown)
         named = {(s.owner, s.camera, s.case) for s in seen}
         expected = {(b.owner, b.camera, b.case) for b in shown.badges}
         tally["frames"] += 1
@@ -117,7 +117,8 @@ def measured(part: int, name: str) -> Counter[str]:
     return tally
 
 
-def _read(plane: d.Plane, shown: d.Shown) -> tuple[Seen, ...]:
+def read_shown(plane: d.Plane, shown: d.Shown) -> tuple[Seen, ...]:
+    """Return whom a frame names, as `ownframe judge` reads it."""
     known = slivers(shown.badges[0].case)
     seen = read(plane, [d.KEY], shown.box, known)
     if shown.search and not seen:

@@ -22,15 +22,14 @@ def test_the_campaign_reads_what_is_there_and_would_see_a_false_identity(monkeyp
     assert len(campaign.read_part(part=1_001, frames=100)["false"]) > 40
 
 
-NOT_EACH = ("bits of the file", "restart intervals", "blended 50", "of packets lost", "100 kbit/s")
+NOT_EACH = ("bits of the file", "restart intervals", "blended 50", "of packets lost", "100 kbit/s", "screenshot")
 """Conditions of which the table tells how many frames are lost."""
 
 
 @pytest.mark.parametrize("name", [n for n in readability.CONDITIONS if not any(w in n for w in NOT_EACH)])
 def test_frames_are_read_right_under(name):
-    slivers = readability.slivers
     for _, shown in zip(range(3), readability.frames(name, part=30), strict=False):
-        seen = readability.read(shown.plane, [readability.d.KEY], shown.box, slivers(shown.badges[0].case))
+        seen = readability.read_shown(shown.plane, shown)
         assert {(s.owner, s.case) for s in seen} == {(b.owner, b.case) for b in shown.badges}
 
 
