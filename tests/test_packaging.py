@@ -20,6 +20,7 @@ NAMED = {
     "androidcentral.com",
     "blog.cloudflare.com",
     "cwe.mitre.org",
+    "distributed.dask.org",
     "docs.aiohttp.org",
     "forums.wyze.com",
     "github.blog",
