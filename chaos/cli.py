@@ -64,6 +64,11 @@ def demo(evidence: Path, cases: int, seed: int | None) -> int:
     show_default=True,
     help="Folder under which the gate leaves its evidence.",
 )
+@click.option(
+    "--accepted",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="TOML file of findings that somebody answers for until a date; they fail no gate.",
+)
 @click.option("--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Write the result to this file.")
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML to this file.")
 def gate(
@@ -76,6 +81,7 @@ def gate(
     seed: int | None,
     timeout: str | None,
     evidence: Path,
+    accepted: Path | None,
     json_: Path | None,
     junit: Path | None,
 ) -> int:
@@ -97,6 +103,7 @@ def gate(
             seed=seed,
             timeout=None if timeout is None else options.seconds(timeout),
             evidence=evidence,
+            accepted=accepted,
             json=json_,
             junit=junit,
         )

@@ -99,11 +99,15 @@ def _text(finding: Finding) -> str:
     lines = [finding.sentence]
     if finding.program:
         lines += ["", *(f"    {line}" for line in finding.program.splitlines())]
-    again = finding.reproduction
-    if again.tries:
-        lines += ["", f"reproduced {again.hits} of {again.tries} times"]
+    often = finding.reproduction
+    if often.tries:
+        lines += ["", f"reproduced {often.hits} of {often.tries} times"]
     if finding.picture:
         lines += [f"picture: {finding.picture}"]
+    if finding.fingerprint:
+        lines += [
+            f"finding {finding.fingerprint}" + (f"; again: ownframe replay {finding.replay}" * bool(finding.replay))
+        ]
     return "\n".join(lines)
 
 
@@ -124,7 +128,7 @@ def tell_github(result: Result, environment: Mapping[str, str] | None = None) ->
 def annotations(result: Result, root: Path) -> Iterator[str]:
     """Yield a workflow command for each leak and each reason, at the line of its scenario."""
     places = {s.name: s for s in result.scenarios}
-    for finding in result.findings:
+    for finding in (f for f in result.findings if f.accepted is None):
         yield _command("error", "Leak", finding.sentence, places.get(finding.scenario), root)
     for scenario in result.scenarios:
         if scenario.verdict == "inconclusive":

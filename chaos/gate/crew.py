@@ -95,7 +95,10 @@ class Hand(msgspec.Struct, kw_only=True):
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """On which terms a crew works: `until` when all must be over, or `cases` how many to execute."""
+    """On which terms a crew works: `until` when all must be over, or `cases` how many to execute.
+
+    `accepted` are fingerprints of findings that end the search of their scenario and of no other.
+    """
 
     paths: tuple[str, ...]
     stack: str
@@ -106,6 +109,7 @@ class Terms(msgspec.Struct, frozen=True):
     shrink_budget: int
     until: float | None = None
     cases: int | None = None
+    accepted: frozenset[str] = frozenset()
     command: tuple[str, ...] = WORKER
 
 
@@ -254,6 +258,7 @@ class Crew:
                 self._count(hand, message)
             case Found():
                 self.found.append(message)
+                self._accept_or_call_off(hand, message)
             case Done():
                 self._done(hand, message)
             case Closed():
@@ -286,8 +291,14 @@ class Crew:
                 self.cases_to_first_foreign = self.cases
         if message.leaked is not None:
             self.leaks.append((message.scenario, message.leaked))
-            if message.kind != "again":
+            if message.kind != "again" and not self.terms.accepted:  # else only its fingerprint tells
                 self._call_off(hand)
+
+    def _accept_or_call_off(self, hand: Hand, found: Found) -> None:
+        if found.fingerprint not in self.terms.accepted:
+            self._call_off(hand)
+        elif found.scenario in self._turn:
+            self._turn.remove(found.scenario)
 
     def _call_off(self, finder: Hand) -> None:
         """Somebody saw a stranger: the others end their search."""

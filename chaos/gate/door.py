@@ -74,10 +74,12 @@ def show(console: Console, result: Result, folder: Path) -> None:
 
 
 def _show_finding(console: Console, finding: Finding) -> None:
-    again = finding.reproduction
+    often = finding.reproduction
     _print(console, [f"    {line}" for line in finding.program.splitlines()])
-    how_often = f"reproduced {again.hits} of {again.tries} times; " if again.tries else ""
+    how_often = f"reproduced {often.hits} of {often.tries} times; " if often.tries else ""
     _print(console, [f"{how_often}picture: {finding.picture or 'kept small only'}"])
+    again = f"; again: ownframe replay {finding.replay}" if finding.replay else ""
+    _print(console, [f"finding {finding.fingerprint}{again}"] if finding.fingerprint else [])
     _print(console, [finding.note] if finding.note else [])
 
 

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from chaos.gate.accepted import Accepted
 from chaos.gate.messages import Scenario, Told
 from chaos.gate.result import (
+    Acceptance,
+    Acceptances,
     Budget,
     Control,
     Finding,
@@ -49,6 +52,7 @@ class Frame(msgspec.Struct, frozen=True):
     evidence: str
     began: float
     began_at: datetime
+    accepted: tuple[Accepted, ...] = ()
 
 
 def gathered(
@@ -74,9 +78,9 @@ def gathered(
         reasons = list(weaknesses(exercise, MINIMUM_STRONG_ASKS))
     if not finished:
         reasons = [NO_VERDICT_YET]
-    outcome = _outcome(findings, unusable, reasons)
+    outcome = _outcome([f for f in findings if f.accepted is None], unusable, reasons)
     foreign = [leak.at for _, leak in crew.leaks if leak.verdict == "foreign"]
-    bound = exercise.bound_95 if outcome is Outcome.PASSED and not counts["foreign"] else None
+    bound = exercise.bound_95 if outcome is Outcome.PASSED and not findings else None
     return Result(
         format=1,
         verdict=_word(outcome),
@@ -84,7 +88,7 @@ def gathered(
         finished=finished,
         headline=_headline(outcome, findings, unusable, reasons, exercise, bound),
         reasons=tuple(reasons if outcome is not Outcome.PASSED else ()),
-        notes=tuple(_notes(crew, unusable)),
+        notes=tuple(_notes(frame, crew, findings, unusable)),
         began=frame.began_at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         seconds=round(now - frame.began, 1),
         budget=frame.budget,
@@ -120,6 +124,7 @@ def gathered(
         ),
         scenarios=tuple(scenarios),
         findings=findings,
+        accepted=_acceptances(frame, findings),
         evidence=frame.evidence,
     )
 
@@ -152,8 +157,9 @@ def _headline(
 ) -> str:
     match outcome:
         case Outcome.LEAK:
-            more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-            return f"Leak: {findings[0].sentence}{more}"
+            fatal = [f for f in findings if f.accepted is None]
+            more = f" (and {len(fatal) - 1} more)" if len(fatal) > 1 else ""
+            return f"Leak: {fatal[0].sentence}{more}"
         case Outcome.UNUSABLE:
             return f"Could not run: {(unusable or '').splitlines()[0]}"
         case Outcome.INCONCLUSIVE:
@@ -161,6 +167,8 @@ def _headline(
             return f"Inconclusive: {reasons[0].splitlines()[0]}{more}"
         case _:
             strength = f" At 95 % confidence fewer than 1 in {int(1 / bound)} leak." if bound else ""
+            if findings:
+                return f"Passed, with {len(findings)} accepted: {findings[0].sentence}"
             return (
                 f"Passed: in {exercise.strong_asks} asks that met a fault and displayed their owner's own picture, "
                 f"nobody saw a stranger.{strength}"
@@ -174,11 +182,12 @@ def _scenario(frame: Frame, crew: Crew, scenario: Scenario, whole: Exercise, *, 
     told = [(number, t) for number, t in crew.told if t.scenario == scenario.id]
     exercise = together(t.exercise for _, t in told)
     leaks = [leak for name, leak in crew.leaks if name == scenario.id]
+    accepted = leaks and all(f.accepted for f in _findings(frame, crew) if f.scenario == crew.name_of(scenario.id))
     skipped = crew.skipped.get(scenario.id)
     reasons = tuple(_doubts(told, several=several))
     verdict: ScenarioWord = "passed"
     if leaks:
-        verdict = "leak"
+        verdict = "accepted" if accepted else "leak"
     elif skipped is not None and not told:
         verdict = "skipped"
     elif not any(t.finished for _, t in told):
@@ -235,6 +244,9 @@ def _reasons(frame: Frame, crew: Crew, scenarios: Sequence[ScenarioResult], stop
     unfinished = [s.name for s in scenarios if s.verdict == "not finished"]
     if unfinished and not stopped:
         yield f"not run to a control at the end: {', '.join(unfinished)}; {_more(frame)}"
+    for one in frame.accepted:
+        if one.expired(frame.began_at.date()):
+            yield f"an acceptance has expired: {one.describe()}; look at it again, or take it out of the file"
     if crew.scenarios and all(s.verdict == "skipped" for s in scenarios):
         yield "every scenario was skipped by a mark of its author"
     if not crew.scenarios and not stopped:
@@ -252,6 +264,7 @@ def _more(frame: Frame) -> str:
 
 def _findings(frame: Frame, crew: Crew) -> Iterable[Finding]:
     """Yield what was found; of a leak whose worker did not live to shrink it, what was seen."""
+    valid = {a.fingerprint: a for a in frame.accepted if not a.expired(frame.began_at.date())}
     for found in crew.found:
         yield Finding(
             scenario=crew.name_of(found.scenario),
@@ -263,6 +276,9 @@ def _findings(frame: Frame, crew: Crew) -> Iterable[Finding]:
             plan=found.plan,
             picture=found.picture,
             note=found.note,
+            fingerprint=found.fingerprint,
+            replay=found.replay,
+            accepted=_acceptance(valid[found.fingerprint]) if found.fingerprint in valid else None,
         )
     told = {f.scenario for f in crew.found}
     for scenario, leak in crew.leaks:
@@ -276,6 +292,20 @@ def _findings(frame: Frame, crew: Crew) -> Iterable[Finding]:
                 seconds=round(leak.at - frame.began, 1),
                 picture=leak.picture,
             )
+
+
+def _acceptance(accepted: Accepted) -> Acceptance:
+    return Acceptance(accepted.fingerprint, accepted.owner, accepted.reason, accepted.expires.isoformat())
+
+
+def _acceptances(frame: Frame, findings: Sequence[Finding]) -> Acceptances:
+    seen = {f.fingerprint for f in findings}
+    expired = [a for a in frame.accepted if a.expired(frame.began_at.date())]
+    return Acceptances(
+        seen=tuple(_acceptance(a) for a in frame.accepted if a.fingerprint in seen),
+        expired=tuple(_acceptance(a) for a in expired),
+        unmatched=tuple(_acceptance(a) for a in frame.accepted if a.fingerprint not in seen),
+    )
 
 
 # What was done.
@@ -314,7 +344,17 @@ def _untouched(crew: Crew, exercise: Exercise) -> Untouched:
     )
 
 
-def _notes(crew: Crew, unusable: str | None) -> Iterable[str]:
+def _notes(frame: Frame, crew: Crew, findings: Sequence[Finding], unusable: str | None) -> Iterable[str]:
+    for finding in findings:
+        if finding.accepted is not None:
+            yield (
+                f"{finding.scenario} leaked, which is accepted by {finding.accepted.owner} until "
+                f"{finding.accepted.expires} ({finding.accepted.reason}): {finding.sentence} It was searched no further"
+            )
+    seen = {f.fingerprint for f in findings}
+    for one in frame.accepted:
+        if one.fingerprint not in seen and not one.expired(frame.began_at.date()):
+            yield f"not seen in this gate: {one.describe()}; take it out of the file once its cause is fixed"
     yield from crew.notes
     for lost in crew.lost:
         if lost.why != unusable:

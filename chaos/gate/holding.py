@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chaos import evidence, updates
 from chaos.errors import Misuse, OwnframeError, nearest
+from chaos.gate import accepted as acceptances
 from chaos.gate import ci, result, seeds
 from chaos.gate.cluster import Cluster
 from chaos.gate.crew import Crew, Terms
@@ -41,6 +42,7 @@ class Gate:
         update = updates.find(options.update) if options.update else None
         if update is not None:
             updates.check_runs_here(update, options.stack)
+        accepted = () if options.accepted is None else acceptances.read(options.accepted)
         name = update.name if update is not None else "reference"
         self.folder = evidence.new_folder(options.evidence.resolve(), f"gate-{options.stack}-{name}")
         self.until = None if options.budget.seconds is None else self._began + options.budget.seconds
@@ -54,6 +56,7 @@ class Gate:
             evidence=str(self.folder),
             began=self._began,
             began_at=self._began_at,
+            accepted=accepted,
         )
         terms = Terms(
             paths=tuple(str(p) for p in paths),
@@ -65,6 +68,7 @@ class Gate:
             shrink_budget=options.shrink_budget,
             until=self.until,
             cases=options.budget.cases,
+            accepted=frozenset(a.fingerprint for a in accepted if not a.expired(self._began_at.date())),
             command=options.command,
         )
         address = engine(options.engine)

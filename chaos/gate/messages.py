@@ -119,6 +119,8 @@ class Found(_Message, frozen=True, tag="found"):
     hits: int = 0
     tries: int = 0
     note: str = ""
+    fingerprint: str | None = None
+    replay: str | None = None
 
 
 class Told(msgspec.Struct, frozen=True):

@@ -75,6 +75,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     engine: str = "local"
     seed: int | None = None
     timeout: float | None = None
+    accepted: Path | None = None
     evidence: Path = Path("ownframe-evidence")
     json: Path | None = None
     junit: Path | None = None

@@ -19,7 +19,7 @@ SCHEMA = Path(__file__).with_name("result.schema.json")
 """The JSON Schema of this format, made from the classes below: ``python -m chaos.gate.result``."""
 
 Word: TypeAlias = Literal["passed", "leak", "inconclusive", "unusable"]
-ScenarioWord: TypeAlias = Literal["passed", "leak", "inconclusive", "unusable", "skipped", "not finished"]
+ScenarioWord: TypeAlias = Literal["passed", "leak", "inconclusive", "unusable", "accepted", "skipped", "not finished"]
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 
@@ -83,10 +83,20 @@ class UnderTest(msgspec.Struct, frozen=True):
     python: str
 
 
+class Acceptance(msgspec.Struct, frozen=True):
+    """Who accepted a finding, why, and until which day (that day included)."""
+
+    fingerprint: str
+    owner: str
+    reason: str
+    expires: str
+
+
 class Finding(msgspec.Struct, frozen=True):
     """One leak. `sentence` says who saw whose camera; `program` is the shrunk plan to paste, `plan` its replay file.
 
-    `note` says what cut the shrinking or the trying again short.
+    `fingerprint` names its mechanism, whoever it befell; null where it was only seen and not looked into. An `accepted`
+    one fails no gate. `note` says what cut the shrinking or the trying again short.
     """
 
     scenario: str
@@ -98,6 +108,17 @@ class Finding(msgspec.Struct, frozen=True):
     plan: str | None = None
     picture: str | None = None
     note: str = ""
+    fingerprint: str | None = None
+    replay: str | None = None
+    accepted: Acceptance | None = None
+
+
+class Acceptances(msgspec.Struct, frozen=True):
+    """The entries of the file of accepted findings: seen in this gate, expired, and those that nothing matched."""
+
+    seen: tuple[Acceptance, ...]
+    expired: tuple[Acceptance, ...]
+    unmatched: tuple[Acceptance, ...]
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -174,6 +195,7 @@ class Result(msgspec.Struct, frozen=True):
     under_test: UnderTest
     scenarios: tuple[Scenario, ...]
     findings: tuple[Finding, ...]
+    accepted: Acceptances
     evidence: str
 
 

@@ -178,8 +178,14 @@ class Worker:
         """Return this worker's run, started at its first use."""
         if self._run is None:
             brief = self._brief
-            settings = Settings(stack=brief.stack, update=brief.update, shrink_budget=brief.shrink_budget)
-            self._run = Run(settings, folder=Path(brief.evidence), say=self._say, on_case=self._tell_case)
+            folder = Path(brief.evidence)
+            settings = Settings(
+                stack=brief.stack,
+                update=brief.update,
+                evidence=folder.parent.parent,  # where the register of findings is, beside all runs and gates
+                shrink_budget=brief.shrink_budget,
+            )
+            self._run = Run(settings, folder=folder, say=self._say, on_case=self._tell_case)
         return self._run
 
     def end(self) -> None:
@@ -355,6 +361,8 @@ class Worker:
                     hits=finding.hits,
                     tries=finding.tries,
                     note=finding.note,
+                    fingerprint=finding.fingerprint,
+                    replay=None if finding.replay is None else str(finding.replay),
                 )
             )
 
@@ -376,8 +384,9 @@ class Worker:
         if not order.quick:
             for name, chapter in chapters.items():
                 self._doing, self._kind = Search(name, 0, 0, 0), "directed"
-                chapter.direct(order.met)
-                self._investigate(name)
+                if not chapter.has_leaked:  # an accepted leak has ended its search
+                    chapter.direct(order.met)
+                    self._investigate(name)
         told = []
         for name, chapter in chapters.items():
             self._doing, self._kind = Search(name, 0, 0, 0), "directed"

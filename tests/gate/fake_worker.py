@@ -114,9 +114,9 @@ class Fake:
                     os.kill(os.getpid(), signal.SIGKILL)
                 time.sleep(self.accident.get("shrinks_for", 0.0))
                 self.line.say(Executed(name, "again", 2, {"foreign": 1}, self.leak(leaks)))
-                self.line.say(
-                    Found(name, "ada saw grace", "foreign", time.monotonic(), "self.ask('ada')", "{}", "/p.png", 4, 5)
-                )
+                seen = time.monotonic()
+                found = Found(name, "ada saw grace", "foreign", seen, "self.ask('ada')", "{}", "/p.png", 4, 5)
+                self.line.say(msgspec.structs.replace(found, fingerprint=self.accident.get("fingerprint", "0" * 12)))
                 break
         skipped = "not today" if self.accident.get("skips") == name else None
         executed = 0 if skipped or self.accident.get("barren") else task.cases

@@ -9,6 +9,7 @@ import pytest
 
 from chaos.gate import ci
 from chaos.gate.result import (
+    Acceptances,
     Budget,
     Control,
     Finding,
@@ -34,7 +35,8 @@ def made(verdict: str, *findings: Finding, scenario: str | None = None, reasons:
         1, verdict, 0, True, "The headline: 100 %", reasons, ("a note",), "2026-01-02T03:04:05Z", 61.5, Budget(60.0),
         None, 2, 7, 9, 99, 60, 200, 1, 0, 0, 3, 0, Control(SEEN, SEEN), {"ada.camera": {"latency": 9}}, {},
         Untouched({"ada.hub": ("refused",)}, ("relay.cache",), ("slicer",)), None, None, Reproduction(), 0.05,
-        UnderTest("process", Update("quick", "Quicker", "abc"), {}, {}, "0.1.0", "3.11"), (one,), findings, "/ev",
+        UnderTest("process", Update("quick", "Quicker", "abc"), {}, {}, "0.1.0", "3.11"), (one,), findings,
+        Acceptances((), (), ()), "/ev",
     )  # fmt: skip
 
 
