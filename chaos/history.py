@@ -37,6 +37,15 @@ class Sighting(msgspec.Struct, frozen=True, order=True):
     chance: float | None = None
     run: str | None = None
 
+    @property
+    def vouched(self) -> str:
+        """How it is known, to be read after 'known by': by MAC, or the weaker kind of finding with its error bound."""
+        if self.chance is None:
+            return f"{self.tiles} authenticated tile{'' if self.tiles == 1 else 's'}"
+        return (
+            f"a sliver matched with the registered owners, which is nobody's in at most {self.chance:.1g} of pictures"
+        )
+
 
 class Reading(msgspec.Struct, frozen=True):
     """What was read from one displayed raster. `content` says whether there is camera content at all."""

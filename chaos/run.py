@@ -163,7 +163,8 @@ def sentence(leak: Judged) -> str:
         Verdict.MISDIRECTED: f"{who} was shown {seen} on {where} without asking for it",
         Verdict.STALE: f"{who} was shown an old picture of {seen} on {where}",
     }[leak.verdict]
-    return f"{verb}{old}, while {under}."
+    weaker = "" if leak.guilty.chance is None else f" No MAC says so: it is known by {leak.guilty.vouched}."
+    return f"{verb}{old}, while {under}.{weaker}"
 
 
 class Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from chaos import conditions, report
@@ -12,7 +13,7 @@ from chaos.evidence import Evidence
 from chaos.history import Restarted
 from chaos.plan import Ask
 from chaos.report import write_page
-from chaos.run import Finding
+from chaos.run import Finding, sentence
 from chaos.verdict import Verdict, conclude, judge
 from tests import makers
 from tests.makers import case, case_ended, conditions_set, passing_run, planned_case, seen, shown, signed_in
@@ -79,6 +80,24 @@ def test_a_page_shows_the_finding_with_its_picture_its_program_and_how_often_it_
     assert "self.ask('ada')" in page.text
     assert "Reproduced 4 of 5 times" in page.text
     assert page.pictures[0] == f"with-update/frames/{STRANGER.digest[:16]}.png"
+
+
+def test_a_finding_by_a_sliver_says_that_it_is_weaker_and_how_surely_it_is_wrong(tmp_path):
+    sliver = msgspec.structs.replace(seen("grace", case=1, tiles=0, captured=None), chance=3.1e-12)
+    torn = shown(6.5, 7, seen("ada"), sliver)
+    events = passing_run(torn)
+    store = store_of(tmp_path, events)
+    store.keep(raster(torn.digest))
+    store.keep_full([torn.digest])
+    finding = finding_of(events)
+    told = "a sliver matched with the registered owners, which is nobody's in at most 3.1e-12 of pictures"
+    assert sentence(finding.leak).endswith(f" No MAC says so: it is known by {told}.")
+    page = Page(write_page(tmp_path / "index.html", [("x", store, [finding])]))
+    store.close()
+    assert f"the home of grace, by {told}." in page.text
+    by_mac = finding_of(passing_run(STRANGER))
+    assert "MAC" not in sentence(by_mac.leak)
+    assert by_mac.leak.guilty.vouched == "12 authenticated tiles"
 
 
 def test_every_picture_of_a_page_is_there(leaked):
