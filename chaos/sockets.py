@@ -18,6 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeAlias
 
@@ -76,13 +77,15 @@ class Hop(Protocol):
 
 
 Netlink: TypeAlias = Callable[[], tuple[socket.socket, socket.socket]]
+_End: TypeAlias = tuple[int, int]
+"""An address, without its last bits where they do not matter, and a port."""
 
 
 class _Row(NamedTuple):
     cookie: int  # unique for each socket that there ever was
     state: int
-    local: int
-    remote: int
+    local: _End
+    remote: _End
     received: int
     sent: int
 
@@ -91,7 +94,7 @@ class _Connection(msgspec.Struct, eq=False):
     """One of Toxiproxy's sockets: towards a link's client, or towards an upstream. Times in seconds, monotonic."""
 
     link: str | None  # None while several links share the upstream and it is not known whose this is
-    group: int  # the upstream's port
+    group: _End  # the upstream's
     towards_client: bool
     since: float  # it was not there yet
     looked: float  # the last sample with it
@@ -117,20 +120,25 @@ class Meter:
     hubs dial one relay) bytes from the server count only once it is known which connection belongs to which link:
     when only one can be meant, or when both ends of just one pair have moved the same numbers of bytes. Until then what
     Toxiproxy handed on to the link's client counts, for a connection that began within the time: a fault that ends
-    connections leaves most of them too short to be paired. Connections that anyone else opened to an upstream's port
-    would be taken for Toxiproxy's.
+    connections leaves most of them too short to be paired. Connections that anyone else opened to an upstream would be
+    taken for Toxiproxy's.
+
+    A link is known by the addresses and ports of its two ends. `moves` is the number of last bits of an address that
+    may change while it stays the same end: a node that comes back at another address of its small network.
 
     A netlink socket tells of the network namespace that it was made in, whoever reads it: `netlink` returns sockets
     made in Toxiproxy's, where that is not ours.
     """
 
-    def __init__(self, hops: Mapping[str, Hop], netlink: Netlink | None = None) -> None:
+    def __init__(self, hops: Mapping[str, Hop], netlink: Netlink | None = None, *, moves: int = 0) -> None:
         self._hops = dict(hops)
         self._netlink = netlink or netlink_sockets
-        self._listens = {_port(h.listen): link for link, h in self._hops.items()}
-        self._upstreams: dict[int, list[str]] = {}
-        for link, hop in self._hops.items():
-            self._upstreams.setdefault(_port(hop.upstream), []).append(link)
+        self._moves = moves
+        self._listens = {_end(h.listen, moves): link for link, h in self._hops.items()}
+        self._ends = {link: _end(h.upstream, moves) for link, h in self._hops.items()}
+        self._upstreams: dict[_End, list[str]] = {}
+        for link, end in self._ends.items():
+            self._upstreams.setdefault(end, []).append(link)
         self._connections: dict[int, _Connection] = {}
         self._pairs_since: dict[tuple[int, int], float] = {}
         self._last: float | None = None
@@ -149,7 +157,7 @@ class Meter:
 
     def start(self) -> None:
         """Begin to count; raises `Surroundings` where the kernel does not tell."""
-        self._kernel = _Kernel([*self._listens, *self._upstreams], self._netlink)
+        self._kernel = _Kernel([port for _, port in (*self._listens, *self._upstreams)], self._netlink)
         self._sample()
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, name="ownframe-meter", daemon=True)
@@ -184,7 +192,7 @@ class Meter:
         with self._lock:
             there = [c for c in self._connections.values() if c.link == link]
             arrived = [g for c in there if c.towards_client is from_client for g in c.grown]
-            if not from_client and len(self._upstreams[_port(self._hops[link].upstream)]) > 1:
+            if not from_client and len(self._upstreams[self._ends[link]]) > 1:
                 unpaired = (c for c in there if c.towards_client and not c.paired and c.since >= began)
                 arrived += [g for c in unpaired for g in c.handed_on]
             return sum(grown for low, high, grown in arrived if began <= low and high <= ended)
@@ -291,13 +299,17 @@ class Meter:
         since = self._last if self._last is not None else -math.inf
         if gone:  # it may have ended before the last sample already
             since = min(since, now - _LATE)
-        if row.local in self._listens:
-            link = self._listens[row.local]
-            return _Connection(link, _port(self._hops[link].upstream), True, since, since, now, 0)
-        if row.remote in self._upstreams:
-            links = self._upstreams[row.remote]
-            return _Connection(links[0] if len(links) == 1 else None, row.remote, False, since, since, now, 0)
+        local, remote = (self._still(e) for e in (row.local, row.remote))
+        if local in self._listens:
+            link = self._listens[local]
+            return _Connection(link, self._ends[link], True, since, since, now, 0)
+        if remote in self._upstreams:
+            links = self._upstreams[remote]
+            return _Connection(links[0] if len(links) == 1 else None, remote, False, since, since, now, 0)
         return None
+
+    def _still(self, end: _End) -> _End:
+        return end[0] >> self._moves, end[1]
 
     def _pair(self, now: float) -> None:
         """Find out to which link a connection to a shared upstream belongs; samples must agree for a while."""
@@ -402,15 +414,15 @@ def _decode(data: bytes, rows: list[_Row]) -> bool:
         if kind == _ERROR:
             raise OSError(-struct.unpack_from("=i", data, at + 16)[0], "netlink refused the request")
         state = data[at + 17]
-        local, remote = struct.unpack_from(">HH", data, at + 20)
+        local_port, remote_port, local, remote = struct.unpack_from(">HHI12xI", data, at + 20)
         (cookie,) = struct.unpack_from("=Q", data, at + 60)
         attribute, end = at + 88, at + length
         while attribute + 4 <= end:
             size, what = struct.unpack_from("=HH", data, attribute)
-            if what == _INFO and size >= _NEEDED and remote:  # a listener ends too
+            if what == _INFO and size >= _NEEDED and remote_port:  # a listener ends too
                 (received,) = struct.unpack_from("=Q", data, attribute + 4 + _RECEIVED_AT)
                 sent, again = struct.unpack_from("=QQ", data, attribute + 4 + _SENT_AT)
-                rows.append(_Row(cookie, state, local, remote, received, sent - again))
+                rows.append(_Row(cookie, state, (local, local_port), (remote, remote_port), received, sent - again))
             attribute += max(4, (size + 3) & ~3)
         at += max(16, (length + 3) & ~3)
     return False
@@ -438,7 +450,7 @@ def check() -> None:
             with socket.create_connection(("127.0.0.1", port), timeout=2.0) as client, server.accept()[0] as accepted:
                 client.sendall(bytes(1000))
                 accepted.recv(1000, socket.MSG_WAITALL)
-                counted = [row.received for row in kernel.connections() if row.local == port]
+                counted = [row.received for row in kernel.connections() if row.local[1] == port]
         finally:
             kernel.close()
     if counted != [1000]:
@@ -498,5 +510,6 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2])
+def _end(address: str, moves: int) -> _End:
+    host, _, port = address.rpartition(":")
+    return int(IPv4Address(host)) >> moves, int(port)

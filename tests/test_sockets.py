@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import time
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -278,8 +279,39 @@ def test_other_ports_are_left_out_by_the_kernel(proxies: Proxies) -> None:
     port = camera.accepted.getsockname()[1]
     rows = kernel.connections()
     kernel.close()
-    assert {row.local for row in rows} | {row.remote for row in rows} == {port, camera.client.getsockname()[1]}
+    assert {row.local[1] for row in rows} | {row.remote[1] for row in rows} == {port, camera.client.getsockname()[1]}
     assert hub.client.fileno() > 0
+
+
+def _pass_on(hop: Hop, count: int) -> list[socket.socket]:
+    """Send bytes through a proxy on a connection, which stays open: client, accepted, dialled, server."""
+    made: list[socket.socket] = []
+    for host, _, port in (hop.listen.partition(":"), hop.upstream.partition(":")):
+        with socket.create_server((host, int(port))) as listening:
+            made += [socket.create_connection((host, int(port))), listening.accept()[0]]
+    client, accepted, dialled, server = made
+    client.sendall(bytes(count))
+    dialled.sendall(accepted.recv(count, socket.MSG_WAITALL))
+    server.recv(count, socket.MSG_WAITALL)
+    return made
+
+
+def test_links_with_the_same_port_are_told_apart_by_their_addresses_which_may_move_a_little() -> None:
+    (port,) = sockets.free_ports(1)
+    hops = {
+        "ada.hub": Hop(f"127.0.0.2:{port}", f"127.0.0.9:{port}", device_dials=True),
+        "lin.hub": Hop(f"127.0.1.2:{port}", f"127.0.1.9:{port}", device_dials=True),
+    }
+    with Meter(hops, moves=3) as meter:
+        began = meter.mark()
+        made = _pass_on(hops["ada.hub"], 500)
+        made += _pass_on(Hop(f"127.0.1.2:{port}", f"127.0.1.12:{port}", device_dials=True), 70)
+        ended = meter.mark()
+        assert [meter.moved(link, Way.UP, began, ended) for link in hops] == [500, 70]
+        ends = {c.group[0] << 3 for c in meter._connections.values() if not c.towards_client}
+        assert ends == {int(IPv4Address("127.0.0.8")), int(IPv4Address("127.0.1.8"))}
+    for each in made:
+        each.close()
 
 
 def test_a_refused_request_is_an_error_not_an_empty_answer() -> None:

@@ -28,7 +28,7 @@ from chaos.stacks.docker_containers import READY_WITHIN, Container, Endpoint, Sp
 from chaos.stacks.docker_engine import each
 from chaos.stacks.docker_faults import ContainerFaults
 from chaos.stacks.docker_images import Images
-from chaos.stacks.docker_networks import Network, Networks
+from chaos.stacks.docker_networks import ADDRESS_BITS, Network, Networks
 from chaos.stacks.docker_wire import API_PORT, ContainerToxiproxy, Wire
 from chaos.topology import Node, Topology, fill
 
@@ -190,7 +190,7 @@ class DockerStack:
     def meter(self) -> sockets.Meter:
         """Return a meter of Toxiproxy's sockets."""
         assert self._wire is not None, "a meter is made while its stack runs"
-        return sockets.Meter(self.links.hops, self._wire.netlink)
+        return sockets.Meter(self.links.hops, self._wire.netlink, moves=ADDRESS_BITS)
 
     # Who is where.
 

@@ -33,7 +33,9 @@ RANGE_SETTING = "OWNFRAME_DOCKER_SUBNETS"
 RANGE = "198.18.0.0/15"
 """Set apart for tests of networks (RFC 2544), so that neither a home's router nor an office has it, nor do the engine's
 own pools. 16,384 networks; a home of three owners has 20."""
-_WIDTH = 29
+ADDRESS_BITS = 3
+"""Of a network of eight addresses."""
+_WIDTH = 32 - ADDRESS_BITS
 _TRIES = 200
 
 
