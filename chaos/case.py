@@ -59,7 +59,7 @@ from chaos.plan import (
     Step,
 )
 from chaos.reading import grown
-from chaos.remote import AskState, Refused
+from chaos.remote import AskState
 from chaos.witnesses import Exchange, proofs, spans
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Case:
         self._open: dict[str, _Open] = {}
         self._seen: dict[str, list[_Seen]] = {}
         self._replaced = len(home.links.restarts)
-        self._registry_lost = False
+        self._lost_until: dict[str, str] = {}
 
     # What may happen: one method a step.
 
@@ -305,16 +305,16 @@ class Case:
         self._home.faults.do(step)
         ended = self._home.meter.mark()
         self._record(Restarted(node=node, began=began, ended=ended, why=_WHYS[type(step)]))
-        role = self._home.topology.node(node).role
-        if role == "cache" and self._home.faults.paused("relay"):
-            self._registry_lost = True  # only the relay could bring it back
+        through = self._home.contract.restored_through(node)
+        if through is not None and self._home.faults.paused(through):
+            self._lost_until[node] = through
         else:
-            self._home.restore_after_restart(node)
+            self._home.contract.restore(node)
         if hub is not None:
             self._feed_ended(hub)
             self._home.displays[hub].restarted()
             self._sign_in(hub, self._account.get(hub) or hub)
-        elif role == "accounts":
+        elif self._home.contract.ends_sessions(node):
             awake = [o for o in self._home.owners if not self._is_frozen(o)]
             in_parallel(awake, lambda h: self._sign_in(h, self._account.get(h) or h))
 
@@ -344,9 +344,10 @@ class Case:
         began = self._home.meter.mark()
         faults.do(step)
         self._note_node_faults(before, began)
-        if isinstance(step, Resume) and self._registry_lost and not faults.paused("relay"):
-            self._registry_lost = False
-            self._home.restore_after_restart(self._home.topology.with_role("cache")[0].name)
+        if isinstance(step, Resume):
+            for lost in [n for n, through in self._lost_until.items() if not faults.paused(through)]:
+                del self._lost_until[lost]
+                self._home.contract.restore(lost)
 
     def _note_node_faults(self, before: Mapping[tuple[str, NodeFault], str], began: float) -> None:
         """Record which faults of nodes came, went and changed since `began`."""
@@ -401,9 +402,7 @@ class Case:
         self._collect(home)  # while it is known whose pictures belong there
         began = time.monotonic()
         signed_in: str | None = owner
-        try:
-            self._home.hubs[home].sign_in(owner, self._home.password(owner))
-        except Refused:
+        if not self._home.hubs[home].sign_in(owner):
             signed_in = None
         self._account[home] = signed_in
         self._record(SignedIn(hub=home, owner=signed_in, began=began, ended=time.monotonic()))

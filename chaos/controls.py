@@ -14,11 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from chaos.case import Case, in_parallel, wait_until_clock
 from chaos.conditions import CLEAR, OUTAGE
+from chaos.contracts import CAMERAS
 from chaos.errors import Surroundings
 from chaos.history import ControlSeen, Displayed, Event
-from chaos.home import CAMERAS, Home, wait_for
+from chaos.home import Home
 from chaos.plan import DEFAULT_CAMERA
 from chaos.verdict import Verdict, judge
+from chaos.waiting import wait_for
 
 CROSSED = "crossed scenes"
 CUT = "cut links"

@@ -53,12 +53,21 @@ class _Clock(msgspec.Struct, frozen=True):
 class NodeFaults:
     """The faults that nodes of one home are under, beyond those of their links.
 
-    `sources` returns the folder of the home's sources with the run's update (True), and without it.
+    `sources` returns the folder of the home's sources with the run's update (True), and without it. `lacks` are kinds
+    of fault that no node of this home helps with.
     """
 
-    def __init__(self, topology: Topology, stack: Stack, sources: Callable[[bool], Path]) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        stack: Stack,
+        sources: Callable[[bool], Path],
+        lacks: frozenset[NodeFault] = frozenset(),
+    ) -> None:
         self._topology = topology
         self._stack = stack
+        self.kinds = stack.faults - lacks
+        """Kinds of fault that can be had."""
         self._sources = sources
         self._rolled_back: set[str] = set()
         self._now: dict[tuple[str, NodeFault], str] = {}
@@ -135,7 +144,12 @@ class NodeFaults:
         known = [n.name for n in self._topology.nodes]
         if step.node not in known:
             raise Misuse(f"there is no node {step.node!r}{nearest(step.node, known)}")
-        if step.fault not in self._stack.faults:
+        if step.fault in self._stack.faults - self.kinds:
+            raise Misuse(
+                f"{step.describe()} cannot be done to this home system: none of its nodes offers a handle for it; "
+                "leave the step out"
+            )
+        if step.fault not in self.kinds:
             raise Misuse(
                 f"{step.describe()} cannot be done on --stack {self._stack.name}: it needs "
                 f"{_WHO_CAN.get(step.fault, 'another stack')}"

@@ -9,16 +9,15 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-import tomllib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
-from chaos import current, frames, sockets, updates
+from chaos import frames, sockets
 from chaos.case import Case, in_parallel, unknown_link
+from chaos.contracts import CAMERAS, Contract, Hub
 from chaos.displays import Display, Raster
-from chaos.displays.headless import Headless
 from chaos.errors import Misuse, Surroundings, nearest
 from chaos.evidence import Evidence
 from chaos.faults import NodeFaults
@@ -27,15 +26,11 @@ from chaos.identity import Key, Register
 from chaos.links import Links
 from chaos.plan import DEFAULT_CAMERA, Plan, Reconnect
 from chaos.reading import Plane, Reader
-from chaos.remote import HubRemote, Refused, Remote
+from chaos.remote import Refused
 from chaos.scene import SceneServer
 from chaos.stacks import Stack
-from chaos.topology import Link, Topology, from_toml
-from chaos.updates import Update
-
-CAMERAS = (DEFAULT_CAMERA,)
-RESET_PATIENCE = 10.0
-"""Seconds that a reset may take until it is proven; a reset took 0.1 s in the median (measured, process stack)."""
+from chaos.topology import Link, Topology
+from chaos.waiting import wait_for
 
 
 class Eye:
@@ -83,13 +78,6 @@ class Eye:
         return plane
 
 
-def topology_of(owners: tuple[str, ...], update: Update | None) -> Topology:
-    """Return the nodes and links of the home system of these owners, with an update laid over it or as it is."""
-    described = tomllib.loads((updates.home_folder() / "home.toml").read_text())
-    described.pop("schema")
-    return updates.applied(update, from_toml(described, owners))
-
-
 def check_plan(plan: Plan, topology: Topology) -> None:
     """Raise `Misuse` for a home, link, node or camera in `plan` that there is not, before anything is started."""
     known = [*topology.owners, *(k.name for k in topology.links), *(n.name for n in topology.nodes)]
@@ -103,31 +91,26 @@ def check_plan(plan: Plan, topology: Topology) -> None:
 
 
 class Home:
-    """One home system of `owners` on one stack, with an update laid over it or as it is.
+    """One home system on one stack; `contract` is what it is made of and how it is set up and asked.
 
     `keys` are the run's own, with which its scenes are stamped, and then those of earlier runs.
     """
 
-    def __init__(
-        self, owners: tuple[str, ...], stack: Stack, update: Update | None, keys: tuple[Key, ...], evidence: Evidence
-    ) -> None:
-        source = updates.home_folder()
-        self.owners = owners
+    def __init__(self, contract: Contract, stack: Stack, keys: tuple[Key, ...], evidence: Evidence) -> None:
+        self.contract = contract
+        self.owners = contract.owners
         self.stack = stack
         self.evidence = evidence
-        self.topology = topology_of(owners, update)
-        self.scene = SceneServer(owners, CAMERAS, keys[0])
-        self.reader = Reader(Register(owners, CAMERAS), keys)
+        self.topology: Topology = contract.topology
+        self.scene = SceneServer(self.owners, CAMERAS, keys[0])
+        self.reader = Reader(Register(self.owners, CAMERAS), keys)
         self.eye = Eye(self.reader, evidence)
-        self.faults = NodeFaults(self.topology, stack, self._sources)
-        self.hubs: dict[str, HubRemote] = {}
-        self.displays: dict[str, Headless] = {}
+        self.faults = NodeFaults(self.topology, stack, self._sources, contract.lacks)
+        self.hubs: Mapping[str, Hub] = contract.hubs
+        self.displays: Mapping[str, Display] = contract.displays
         self.meter: sockets.Meter
-        self.digests: dict[str, str] = {}
-        """What each node's folder was when this home was started, as a hash, with an update laid over it."""
-        self._update = update
-        self._source = source
-        self._remotes: dict[str, Remote] = {}
+        self.digests: Mapping[str, str] = {}
+        """What each part of the home was when it was started, as a hash, with an update laid over it."""
         self._asks = itertools.count(1)
         self._cases = itertools.count(1)
         self.last_control: tuple[Event, ...] = ()
@@ -144,39 +127,24 @@ class Home:
         """Lay the update, start the scene server and every node, and return once all are ready."""
         self._scratch = scratch
         folder = self._sources(updated=True)
-        self.digests = updates.digests(folder, {n.source for n in self.topology.nodes})
+        self.digests = self.contract.digests(folder)
         self.scene.__enter__()
         painted = self.scene.prepare()
         self.stack.start(self.topology, folder, self.scene, self.evidence.logs)
         painted.result()
-        for node in self.topology.nodes:
-            if "operator" in node.ports:
-                address = self.stack.address(node.name, "operator")
-                kind = HubRemote if node.role == "hub" else Remote
-                self._remotes[node.name] = kind(node.name, address)
-        for hub in self.topology.with_role("hub"):
-            assert hub.owner is not None, "a hub stands in somebody's home"
-            remote = self._remotes[hub.name]
-            assert isinstance(remote, HubRemote)
-            self.hubs[hub.owner] = remote
-            self.displays[hub.owner] = Headless(hub.owner, remote)
+        self.contract.connect(self.stack)
         self.meter = self.stack.meter()
         self.meter.start()
 
     def _sources(self, updated: bool) -> Path:
         """Return the folder of the home's sources with the run's update, or with what was before it."""
-        into = self._scratch / ("home" if updated else "before")
-        update = self._update
-        if not updated and update is not None:
-            update = updates.find(update.description.before) if update.description.before else None
-        return into if into.exists() else updates.lay(self._source, update, into)
+        return self.contract.sources(self._scratch, updated=updated)
 
     def stop(self) -> None:
         """End everything that `start` started."""
         if hasattr(self, "meter"):
             self.meter.stop()
-        for remote in self._remotes.values():
-            remote.close()
+        self.contract.close()
         self.stack.stop()
         self.scene.__exit__(None, None, None)
 
@@ -235,7 +203,7 @@ class Home:
     def reset(self, number: int) -> list[Event]:
         """Bring the home to its beginning for case `number`, and prove it.
 
-        Raises `Surroundings` with what is still lit or still old after `RESET_PATIENCE` seconds.
+        Raises `Surroundings` with what is still lit or still old after `waiting.PATIENCE` seconds.
         """
         self.stack.check()
         self.faults.mend()  # also what a case that broke off left: links then end where they did
@@ -244,7 +212,7 @@ class Home:
             if node.forget:
                 self.stack.run_beside(node.name, node.forget)
         self.scene.case = number
-        self._provision()
+        self.contract.provision()
         in_parallel(self.hubs.values(), lambda hub: hub.close_feed())
         events = self._restart_lit_hubs()
         self.wait_filming({o: o for o in self.owners})
@@ -255,42 +223,14 @@ class Home:
 
         Raises `Surroundings` with what is filmed instead.
         """
-        in_parallel(scenes, lambda owner: self._wait_films(f"{owner}.camera", scenes[owner], self.scene.case))
-
-    def _provision(self) -> None:
-        relay = self._remotes["relay"]
-        accounts = [{"owner": o, "password": self.password(o), "cameras": list(CAMERAS)} for o in self.owners]
-        self._remotes["accounts"].post("/operator/provision", {"accounts": accounts})
-        wait_for("the relay to empty its cache", lambda: _said_no(lambda: relay.post("/operator/flush")))
-        wait_for("the relay to take its devices", lambda: _said_no(self._provision_devices))
-
-    def _provision_devices(self) -> None:
-        devices = [
-            {
-                "owner": c.owner,
-                "camera": DEFAULT_CAMERA,
-                "url": f"http://{self.stack.dialled(c.name)}",
-                "secret": c.environment["DEVICE_SECRET"],
-            }
-            for c in self.topology.with_role("camera")
-        ]
-        self._remotes["relay"].post("/operator/provision", {"devices": devices})
-
-    def restore_after_restart(self, node: str) -> None:
-        """Bring back what a node of this role keeps on a disk in real life: accounts, and the device registry."""
-        role = self.topology.node(node).role
-        if role == "accounts":
-            accounts = [{"owner": o, "password": self.password(o), "cameras": list(CAMERAS)} for o in self.owners]
-            self._remotes["accounts"].post("/operator/provision", {"accounts": accounts})
-        if role == "cache":
-            _said_no(self._provision_devices)  # its link may be under conditions: then asks find no device
+        in_parallel(scenes, lambda owner: self._wait_films(owner, scenes[owner], self.scene.case))
 
     def _restart_lit_hubs(self) -> list[Event]:
         events: list[Event] = []
         for home, display in self.displays.items():
             if self._lit(display) is None:
                 continue
-            node = f"{home}.hub"
+            (node,) = (n.name for n in self.topology.with_role("hub", home))
             began = time.monotonic()
             self.stack.restart(node)
             display.restarted()
@@ -314,34 +254,23 @@ class Home:
         self.evidence.record([event])
         return event
 
-    def _wait_films(self, node: str, owner: str, number: int) -> None:
-        camera = self.topology.node(node)
-        remote = Remote(node, self.stack.address(node, "public"))
-        headers = {"X-Device-Secret": camera.environment["DEVICE_SECRET"]}
-
+    def _wait_films(self, camera_of: str, owner: str, number: int) -> None:
         def films() -> str | None:
             try:
-                luma = frames.luma_of_jpeg(remote.get("/still?width=640", headers))
+                luma = self.contract.filmed(camera_of)
             except (Refused, Surroundings) as silence:
                 return str(silence)
             reading = self.reader.read(luma) if luma is not None else None
             shown = {(s.owner, s.case) for s in reading.sightings} if reading else set()
             return None if shown == {(owner, number)} else f"it films {sorted(shown) or 'nothing readable'}"
 
-        try:
-            wait_for(f"{node} to film {owner}'s scene of case {number}", films)
-        finally:
-            remote.close()
+        wait_for(f"{camera_of}.camera to film {owner}'s scene of case {number}", films)
 
     # Who and what there is.
 
     def next_ask(self) -> int:
         """Return a number for an ask that no other ask of this home has."""
         return next(self._asks)
-
-    def password(self, owner: str) -> str:
-        """Return the password of an owner's account in the reference home."""
-        return f"password-of-{owner}"
 
     def check_owner(self, name: str) -> None:
         """Raise `Misuse` unless there is such an owner."""
@@ -356,9 +285,7 @@ class Home:
     @property
     def updated(self) -> tuple[str, ...]:
         """The nodes that the run's update changes; those with which it can be rolled back and out again."""
-        folders = updates.touched(self._update)
-        changed = (n for n in self.topology.nodes if n.source in folders or "common" in folders)
-        return tuple(n.name for n in changed if (self._source / n.source).is_dir())
+        return self.contract.updated
 
     def hub_of(self, node: str) -> str | None:
         """Return the home whose hub this node is, or None for any other node."""
@@ -389,23 +316,3 @@ class Home:
     def __exit__(self, *exc: object) -> None:
         """Stop everything."""
         self.stop()
-
-
-def _said_no(do: Callable[[], object]) -> str | None:
-    try:
-        do()
-    except (Refused, Surroundings) as no:
-        return str(no)
-    return None
-
-
-def wait_for(what: str, missing: Callable[[], str | None], seconds: float = RESET_PATIENCE) -> None:
-    """Ask until nothing is missing; raises `Surroundings` with what was missing last after `seconds`."""
-    deadline = time.monotonic() + seconds
-    pause = 0.005
-    while (lack := missing()) is not None:
-        current.check_stop()
-        if time.monotonic() > deadline:
-            raise Surroundings(f"waited {seconds:.0f} s for {what}; last seen: {lack}")
-        time.sleep(pause)  # between two looks at a condition, never instead of one
-        pause = min(pause * 2, 0.1)

@@ -187,8 +187,8 @@ class Household(RuleBasedStateMachine):
 
     @property
     def node_faults(self) -> frozenset[str]:
-        """Kinds of fault of whole nodes that this run's stack can do."""
-        return self._chapter.home.stack.faults
+        """Kinds of fault of whole nodes that this run's stack and home system can do."""
+        return self._chapter.home.faults.kinds
 
     @property
     def updated_nodes(self) -> Sequence[str]:

@@ -20,6 +20,7 @@ import msgspec
 
 from chaos import children, controls, evidence, keys, updates
 from chaos.conditions import Conditions, Fault
+from chaos.contracts.reference import Reference
 from chaos.errors import Misuse, OwnframeError, nearest
 from chaos.fingerprints import Mechanism, mechanism
 from chaos.history import Asked, CaseStarted, ConditionsSet, Event
@@ -204,7 +205,7 @@ class Run:
         if owners not in self._homes:
             self.say(f"starting the home system of {', '.join(owners)}")
             stack = STACKS[self.settings.stack](self._scratch, self.say)
-            home = Home(owners, stack, self.update, self._keys, self.evidence)
+            home = Home(Reference(owners, self.update), stack, self._keys, self.evidence)
             try:
                 home.start(self._scratch.folder / f"home-{len(self._homes)}")
             except BaseException:

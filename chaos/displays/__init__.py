@@ -30,8 +30,8 @@ class Display(Protocol):
     """One hub's screen."""
 
     hub: str
-    box: Box
-    """Where on the screen this display puts a camera's picture, in pixels."""
+    box: Box | None
+    """Where on the screen this display puts a camera's picture, in pixels; None: anywhere."""
 
     def collect(self) -> list[Shown]:
         """Return everything shown since the last call, the raster that is on screen now included."""
@@ -41,3 +41,6 @@ class Display(Protocol):
 
     def forget(self) -> None:
         """Let go of every raster that is no longer on the screen."""
+
+    def restarted(self) -> None:
+        """Begin again: the hub was started anew, and what it showed before was collected."""

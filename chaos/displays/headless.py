@@ -14,7 +14,7 @@ PICTURE = Box(x=0, y=12, width=1024, height=576)
 class Headless:
     """A hub that paints into memory. Keeps no raster: the hub holds them until `forget`."""
 
-    box = PICTURE
+    box: Box | None = PICTURE
 
     def __init__(self, hub: str, remote: HubRemote) -> None:
         self.hub = hub

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chaos.children import Scratch
+from chaos.contracts.reference import Reference
 from chaos.errors import Surroundings
 from chaos.evidence import Evidence
 from chaos.home import Home
@@ -40,7 +41,7 @@ def running_home(folder: Path) -> Iterator[tuple[Home, DockerStack, list[str]]]:
     scratch = Scratch()
     stack = DockerStack(scratch, said.append)
     evidence = Evidence(folder / "evidence")
-    home = Home(OWNERS, stack, None, (Key.fresh(),), evidence)
+    home = Home(Reference(OWNERS), stack, (Key.fresh(),), evidence)
     try:
         home.start(scratch.folder / "home")
         yield home, stack, said

@@ -12,6 +12,7 @@ from hypothesis.stateful import rule
 
 from chaos.children import Scratch
 from chaos.conditions import Fault
+from chaos.contracts.reference import Reference
 from chaos.errors import Misuse, Surroundings
 from chaos.evidence import Evidence
 from chaos.history import Asked, Met, NodeFaultSet, Restarted
@@ -36,7 +37,7 @@ PATIENCE = {"relay": 1.0, "ada.camera": 0.5, "cache": 0.3, "accounts": 0.3}
 def home(tmp_path_factory, toxiproxy_binary):
     scratch = Scratch()
     evidence = Evidence(tmp_path_factory.mktemp("home") / "evidence")
-    made = Home(OWNERS, ProcessStack(scratch), None, (Key.fresh(),), evidence)
+    made = Home(Reference(OWNERS), ProcessStack(scratch), (Key.fresh(),), evidence)
     try:
         made.start(scratch.folder / "home")
         yield made
@@ -176,7 +177,7 @@ def test_a_plan_that_this_stack_cannot_do_is_refused_before_anything_runs(home, 
 def test_processes_that_stand_still_end_with_the_run(tmp_path, toxiproxy_binary):
     scratch = Scratch()
     evidence = Evidence(tmp_path / "evidence")
-    made = Home(OWNERS, ProcessStack(scratch), None, (Key.fresh(),), evidence)
+    made = Home(Reference(OWNERS), ProcessStack(scratch), (Key.fresh(),), evidence)
     try:
         made.start(scratch.folder / "home")
         case = made.case()

@@ -7,6 +7,7 @@ import pytest
 from chaos import conditions
 from chaos.children import Scratch
 from chaos.conditions import Latency, Way, of
+from chaos.contracts.reference import Reference
 from chaos.errors import Misuse
 from chaos.evidence import Evidence
 from chaos.history import Asked, Displayed, MomentCame, Restarted
@@ -42,7 +43,7 @@ def home(tmp_path_factory, toxiproxy_binary):
     """A home with december-26, so that there is something to roll back."""
     scratch = Scratch()
     evidence = Evidence(tmp_path_factory.mktemp("home") / "evidence")
-    made = Home(OWNERS, ProcessStack(scratch), find("december-26"), (Key.fresh(),), evidence)
+    made = Home(Reference(OWNERS, find("december-26")), ProcessStack(scratch), (Key.fresh(),), evidence)
     try:
         made.start(scratch.folder / "home")
         yield made
@@ -172,7 +173,7 @@ def test_a_picture_grows_old_before_the_next_step(home):
 
 def test_a_node_that_the_update_brought_has_nothing_to_go_back_to_and_is_restarted(tmp_path, toxiproxy_binary):
     scratch, evidence = Scratch(), Evidence(tmp_path / "evidence")
-    with_gateway = Home(OWNERS, ProcessStack(scratch), find("access-gateway"), (Key.fresh(),), evidence)
+    with_gateway = Home(Reference(OWNERS, find("access-gateway")), ProcessStack(scratch), (Key.fresh(),), evidence)
     try:
         with_gateway.start(scratch.folder / "home")
         events, _ = _do(with_gateway, RollBack("gateway"), Ask("ada"), RollOut("gateway"), Ask("ada"))

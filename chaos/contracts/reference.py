@@ -1,0 +1,165 @@
+"""The reference home's own contract: every node has an operator port, described in ``docs/reference-home.md``."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chaos import frames, updates
+from chaos.contracts import CAMERAS, Plane
+from chaos.displays.headless import Headless
+from chaos.errors import Surroundings
+from chaos.plan import DEFAULT_CAMERA, NodeFault
+from chaos.remote import AskState, HubRemote, Refused, Remote
+from chaos.topology import Topology, from_toml
+from chaos.waiting import wait_for
+
+if TYPE_CHECKING:
+    from chaos.stacks import Stack
+    from chaos.updates import Update
+
+
+class ReferenceHub:
+    """A hub that speaks the operator contract, with the password of each owner's account."""
+
+    def __init__(self, remote: HubRemote) -> None:
+        self._remote = remote
+
+    def sign_in(self, owner: str) -> bool:
+        """Change the account."""
+        try:
+            self._remote.sign_in(owner, password(owner))
+        except Refused:
+            return False
+        return True
+
+    def ask(self, camera: str, feed: str) -> int:
+        """Summon a camera."""
+        return self._remote.ask(camera, feed)
+
+    def wait_settled(self, ask: int, seconds: float) -> AskState:
+        """Let the hub say when the ask has left ``open``."""
+        return self._remote.wait_settled(ask, seconds)
+
+    def close_feed(self) -> None:
+        """Close the feed."""
+        self._remote.close_feed()
+
+
+class Reference:
+    """The home system that comes with the project, with an update laid over it or as it is."""
+
+    lacks: frozenset[NodeFault] = frozenset()
+
+    def __init__(self, owners: tuple[str, ...], update: Update | None = None) -> None:
+        self._source = updates.home_folder()
+        self.owners = owners
+        self.topology = topology_of(owners, update)
+        folders = updates.touched(update)
+        changed = (n for n in self.topology.nodes if n.source in folders or "common" in folders)
+        self.updated = tuple(n.name for n in changed if (self._source / n.source).is_dir())
+        self.hubs: dict[str, ReferenceHub] = {}
+        self.displays: dict[str, Headless] = {}
+        self._update = update
+        self._remotes: dict[str, Remote] = {}
+        self._cameras: dict[str, tuple[Remote, str]] = {}
+
+    def sources(self, scratch: Path, *, updated: bool) -> Path:
+        """Return the folder of the home's sources with the run's update, or with what was before it."""
+        into = scratch / ("home" if updated else "before")
+        update = self._update
+        if not updated and update is not None:
+            update = updates.find(update.description.before) if update.description.before else None
+        return into if into.exists() else updates.lay(self._source, update, into)
+
+    def digests(self, folder: Path) -> Mapping[str, str]:
+        """Return a hash of each node's folder."""
+        return updates.digests(folder, {n.source for n in self.topology.nodes})
+
+    def connect(self, stack: Stack) -> None:
+        """Find the operator port of every node."""
+        self._stack = stack
+        for node in self.topology.nodes:
+            if "operator" not in node.ports:
+                continue
+            kind = HubRemote if node.role == "hub" else Remote
+            remote = self._remotes[node.name] = kind(node.name, stack.address(node.name, "operator"))
+            if isinstance(remote, HubRemote):
+                assert node.owner is not None, "a hub stands in somebody's home"
+                self.hubs[node.owner] = ReferenceHub(remote)
+                self.displays[node.owner] = Headless(node.owner, remote)
+        for camera in self.topology.with_role("camera"):
+            assert camera.owner is not None, "a camera is somebody's"
+            remote = Remote(camera.name, stack.address(camera.name, "public"))
+            self._cameras[camera.owner] = (remote, camera.environment["DEVICE_SECRET"])
+
+    def close(self) -> None:
+        """Drop every connection."""
+        for remote in (*self._remotes.values(), *(r for r, _ in self._cameras.values())):
+            remote.close()
+
+    def provision(self) -> None:
+        """Make the accounts anew, empty the cache and write the registry."""
+        relay = self._remotes["relay"]
+        self._provision_accounts()
+        wait_for("the relay to empty its cache", lambda: _said_no(lambda: relay.post("/operator/flush")))
+        wait_for("the relay to take its devices", lambda: _said_no(self._provision_devices))
+
+    def restore(self, node: str) -> None:
+        """Bring back accounts, or the device registry."""
+        role = self.topology.node(node).role
+        if role == "accounts":
+            self._provision_accounts()
+        if role == "cache":
+            _said_no(self._provision_devices)  # its link may be under conditions: then asks find no device
+
+    def restored_through(self, node: str) -> str | None:
+        """Only the relay writes the registry."""
+        return "relay" if self.topology.node(node).role == "cache" else None
+
+    def ends_sessions(self, node: str) -> bool:
+        """The account service keeps sessions in memory."""
+        return self.topology.node(node).role == "accounts"
+
+    def filmed(self, owner: str) -> Plane | None:
+        """Return a still of the camera, from its own port."""
+        remote, secret = self._cameras[owner]
+        return frames.luma_of_jpeg(remote.get("/still?width=640", {"X-Device-Secret": secret}))
+
+    def _provision_accounts(self) -> None:
+        accounts = [{"owner": o, "password": password(o), "cameras": list(CAMERAS)} for o in self.owners]
+        self._remotes["accounts"].post("/operator/provision", {"accounts": accounts})
+
+    def _provision_devices(self) -> None:
+        devices = [
+            {
+                "owner": c.owner,
+                "camera": DEFAULT_CAMERA,
+                "url": f"http://{self._stack.dialled(c.name)}",
+                "secret": c.environment["DEVICE_SECRET"],
+            }
+            for c in self.topology.with_role("camera")
+        ]
+        self._remotes["relay"].post("/operator/provision", {"devices": devices})
+
+
+def topology_of(owners: tuple[str, ...], update: Update | None) -> Topology:
+    """Return the nodes and links of the home system of these owners, with an update laid over it or as it is."""
+    described = tomllib.loads((updates.home_folder() / "home.toml").read_text())
+    described.pop("schema")
+    return updates.applied(update, from_toml(described, owners))
+
+
+def password(owner: str) -> str:
+    """Return the password of an owner's account in the reference home."""
+    return f"password-of-{owner}"
+
+
+def _said_no(do: Callable[[], object]) -> str | None:
+    try:
+        do()
+    except (Refused, Surroundings) as no:
+        return str(no)
+    return None
