@@ -43,7 +43,7 @@ class Sighting(msgspec.Struct, frozen=True, order=True):
         if self.chance is None:
             return f"{self.tiles} authenticated tile{'' if self.tiles == 1 else 's'}"
         return (
-            f"a sliver matched with the registered owners, which is nobody's in at most {self.chance:.1g} of pictures"
+            f"a sliver matched with the registered owners, which is nobody's in at most {self.chance:.2g} of pictures"
         )
 
 

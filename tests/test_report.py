@@ -92,8 +92,8 @@ def test_a_finding_by_a_sliver_says_that_it_is_weaker_and_how_surely_it_is_wrong
     finding = finding_of(events)
     told = "a sliver matched with the registered owners, which is nobody's in at most 3.1e-12 of pictures"
     assert sentence(finding.leak).endswith(f" No MAC says so: it is known by {told}.")
-    page = Page(write_page(tmp_path / "index.html", [("x", store, [finding])]))
     store.close()
+    page = Page(write_page(tmp_path / "index.html", [("x", store, [finding])]))
     assert f"the home of grace, by {told}." in page.text
     by_mac = finding_of(passing_run(STRANGER))
     assert "MAC" not in sentence(by_mac.leak)
