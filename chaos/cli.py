@@ -256,12 +256,18 @@ def judge(
 ) -> int:
     """Say whose picture each frame of files and folders is, as one line of JSON a frame.
 
+    An evidence folder of a run, a gate or a demo is judged again instead, from its recorded readings, and from its
+    pixels where its key is had; what is missing or differs is said.
+
     Exit codes: 0 all named (or own, or blank), 1 a foreign or misdirected frame, 2 some unreadable or nothing there.
     """
     import os  # noqa: PLC0415 - lazy
 
-    from chaos import judging, keys  # noqa: PLC0415 - lazy
+    from chaos import judging, keys, rejudging  # noqa: PLC0415 - lazy
 
+    if all(rejudging.is_evidence(path) for path in paths):
+        had = keys.load(key_file) if key_file is not None else keys.recent()
+        return rejudging.tell(paths, had, jobs or os.cpu_count() or 1, click.echo)
     task = judging.task(keys.load(key_file), owners, owner, camera, box, cases, cameras, find=find)
     found = judging.files(paths)
     out = sys.stdout.buffer
