@@ -197,16 +197,20 @@ def key(file: Path) -> int:
 def stamp(sources: tuple[Path, ...], target: Path, key_file: Path | None, owner: int, camera: int, case: int) -> int:
     """Stamp pictures or videos with an owner's badge, into the file or folder TARGET.
 
-    Each frame has the next frame number. Exit code 3 if anything could not be stamped; the rest is.
+    Pictures are numbered in order, frames of a video from its place on; its sound is kept. Exit code 3 if anything
+    could not be stamped; the rest is.
     """
+    import os  # noqa: PLC0415 - lazy
+
     from chaos import keys, stampfiles  # noqa: PLC0415 - lazy
     from chaos.judging import files  # noqa: PLC0415 - lazy
 
     stamper = stampfiles.Stamper(keys.load(key_file)[0], case, owner, camera)
     found = [Path(f) for f in files(sources)]
     with _progress("stamping", len(found)) as done:
-        wrong = stampfiles.stamp_files(stamper, found, target, done)
-    for sentence in wrong:
+        lacks: list[str] = []
+        wrong = stampfiles.stamp_files(stamper, found, target, done, lacks.append, os.cpu_count() or 1)
+    for sentence in lacks + wrong:
         click.echo(f"ownframe: {sentence}", err=True)
     click.echo(f"stamped {len(found) - len(wrong)} of {len(found)} into {target}", err=True)
     return UNUSABLE if wrong else 0

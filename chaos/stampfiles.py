@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import av
 import cv2
@@ -20,7 +22,7 @@ from chaos.identity import Badge, Key, stamp
 from chaos.identity.badge import FRAMES, TIMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -42,6 +44,12 @@ class Stamper:
         self._key = key
         self._number = 0
 
+    def beginning_at(self, number: int) -> Stamper:
+        """Return one of its own for a file that is stamped beside others."""
+        other = copy.copy(self)
+        other._number = number
+        return other
+
     def stamp(self, luma: NDArray[np.uint8], seconds: float = 0.0) -> None:
         """Stamp a luma plane in place, as captured `seconds` after the first."""
         badge = msgspec.structs.replace(
@@ -54,12 +62,19 @@ class Stamper:
 
 
 def stamp_files(
-    stamper: Stamper, sources: list[Path], target: Path, done: Callable[[], object] = lambda: None
+    stamper: Stamper,
+    sources: list[Path],
+    target: Path,
+    done: Callable[[], object] = lambda: None,
+    say: Callable[[str], object] = lambda _: None,
+    jobs: int = 1,
 ) -> list[str]:
     """Stamp one file into the file `target`, or several into the folder `target` under their own names.
 
-    Returns what could not be stamped, a sentence each; nothing is left of those. Raises `Misuse` for no sources, two
-    sources of one name, and a target of another kind.
+    The n-th file's frames count from n, so that pictures are numbered in their order. `jobs` files are stamped at once,
+    on threads: codecs don't hold the interpreter. `say` gets what a copy lacks. Returns what could not be stamped, a
+    sentence each; nothing is left of those. Raises `Misuse` for no sources, two sources of one name, and a target of
+    another kind.
     """
     several = len(sources) > 1 or target.is_dir() or not target.suffix
     names = [s.name for s in sources]
@@ -72,31 +87,38 @@ def stamp_files(
         )
     if several:
         target.mkdir(parents=True, exist_ok=True)
-    wrong = []
-    for source in sources:
-        into = target / source.name if several else target
+    both = [(source, target / source.name if several else target) for source in sources]
+    for source, into in both:
         if into.exists() and into.samefile(source):
             raise Misuse(f"{source} would be replaced by its stamped copy; name another place to write to")
+
+    def one(number: int) -> str | None:
+        source, into = both[number]
         try:
-            _stamp_one(stamper, source, into)
+            for lack in _stamp_one(stamper.beginning_at(number), source, into):
+                say(f"{source}: {lack}")
         except (Misuse, Surroundings) as refused:
             into.unlink(missing_ok=True)
-            wrong.append(f"{source} was not stamped: {refused}")
-        done()
-    return wrong
+            return f"{source} was not stamped: {refused}"
+        finally:
+            done()
+        return None
+
+    with ThreadPoolExecutor(max(1, jobs)) as threads:
+        return [wrong for wrong in threads.map(one, range(len(both))) if wrong is not None]
 
 
-def _stamp_one(stamper: Stamper, source: Path, into: Path) -> None:
+def _stamp_one(stamper: Stamper, source: Path, into: Path) -> list[str]:
     kind = into.suffix.lower()
     if kind not in PICTURES and kind not in VIDEOS:
         raise Misuse(f"{into.name} is to be written; expected one of {' '.join((*PICTURES, *VIDEOS))}")
     try:
-        if kind in PICTURES:
-            into.write_bytes(stamped_picture(stamper, source.read_bytes(), PICTURES[kind]))
-        else:
-            _stamp_video(stamper, source, into)
+        if kind not in PICTURES:
+            return _stamp_video(stamper, source, into)
+        into.write_bytes(stamped_picture(stamper, source.read_bytes(), PICTURES[kind]))
     except OSError as refused:
         raise Surroundings(f"{refused.strerror or refused}; look at the disk and at the files' modes") from refused
+    return []
 
 
 def stamped_picture(stamper: Stamper, data: bytes, kind: str = "JPEG") -> bytes:
@@ -124,10 +146,10 @@ def stamped_picture(stamper: Stamper, data: bytes, kind: str = "JPEG") -> bytes:
     return written.getvalue()
 
 
-def _stamp_video(stamper: Stamper, source: Path, into: Path) -> None:
+def _stamp_video(stamper: Stamper, source: Path, into: Path) -> list[str]:
     try:
-        with source.open("rb") as opened, media.container_of(opened) as video:
-            _encode(into, _stamped(stamper, video), video)
+        with source.open("rb") as opened, media.container_of(opened) as video, av.open(str(into), "w") as written:
+            return _encode(stamper, video, written, into.suffix)
     except (av.FFmpegError, ValueError, EOFError) as broken:
         why = getattr(broken, "strerror", None) or str(broken)
         raise Misuse(
@@ -135,28 +157,40 @@ def _stamp_video(stamper: Stamper, source: Path, into: Path) -> None:
         ) from None
 
 
-def _stamped(stamper: Stamper, video: av.container.InputContainer) -> Iterator[av.VideoFrame]:
-    video.streams.video[0].codec_context.options = {"max_pixels": str(frames.MAX_PIXELS)}
-    first: float | None = None
-    for picture in video.decode(video=0):
-        first = picture.time if first is None else first
-        planes = np.asarray(picture.to_ndarray(format="yuv420p"), np.uint8)
-        stamper.stamp(planes[: picture.height], 0.0 if first is None or picture.time is None else picture.time - first)
-        out = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-        out.pts, out.time_base = picture.pts, picture.time_base
-        yield out
-
-
-def _encode(into: Path, pictures: Iterator[av.VideoFrame], like: av.container.InputContainer) -> None:
-    if not like.streams.video:
+def _encode(
+    stamper: Stamper, video: av.container.InputContainer, written: av.container.OutputContainer, suffix: str
+) -> list[str]:
+    """Write a video's frames stamped and its sound as it is; return what else it had that is left out."""
+    if not video.streams.video:
         raise Misuse("there is no video in it; expected pictures or videos")
-    source = like.streams.video[0]
-    with av.open(str(into), "w") as container:
-        stream = container.add_stream("libx264", rate=source.average_rate or Fraction(25))
-        stream.width, stream.height, stream.pix_fmt = source.width, source.height, "yuv420p"
-        stream.options = {"crf": CRF, "preset": "veryfast"}
-        for picture in pictures:
-            for packet in stream.encode(picture):
-                container.mux(packet)
-        for packet in stream.encode(None):
-            container.mux(packet)
+    source = video.streams.video[0]
+    source.codec_context.options = {"max_pixels": str(frames.MAX_PIXELS)}
+    stream = written.add_stream("libx264", rate=source.average_rate or Fraction(25))
+    stream.width, stream.height, stream.pix_fmt = source.width, source.height, "yuv420p"
+    stream.options = {"crf": CRF, "preset": "veryfast"}
+    kept: dict[int, av.AudioStream] = {}
+    lacks = []
+    for other in (s for s in video.streams if s is not source):
+        codec = getattr(other.codec_context, "codec", None)
+        name = "unknown" if codec is None else codec.canonical_name
+        if isinstance(other, av.AudioStream) and name in written.supported_codecs:
+            kept[other.index] = written.add_stream_from_template(other)
+        else:
+            lacks.append(f"its {other.type} ({name}) has no place in a stamped {suffix} and was left out")
+    first: float | None = None
+    for packet in video.demux(source, *(video.streams[i] for i in kept)):
+        if packet.stream.index in kept:
+            if packet.dts is not None:  # not the empty one at the end
+                packet.stream = kept[packet.stream.index]
+                written.mux(packet)
+            continue
+        for picture in cast("list[av.VideoFrame]", packet.decode()):
+            first = picture.time if first is None else first
+            planes = np.asarray(picture.to_ndarray(format="yuv420p"), np.uint8)
+            seconds = 0.0 if first is None or picture.time is None else picture.time - first
+            stamper.stamp(planes[: picture.height], seconds)
+            out = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+            out.pts, out.time_base = picture.pts, picture.time_base
+            written.mux(stream.encode(out))
+    written.mux(stream.encode(None))
+    return lacks

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -49,12 +51,64 @@ def test_every_frame_of_a_stamped_video_has_the_next_number_and_its_time(tmp_pat
     assert {s[0].owner for s in seen} == {7}
 
 
-def test_several_files_are_stamped_into_a_folder_in_order(tmp_path):
-    for name in ("a.jpg", "b.jpg"):
-        (tmp_path / name).write_bytes(picture())
-    stamp_files(stamper(), [tmp_path / "a.jpg", tmp_path / "b.jpg"], tmp_path / "out")
-    frames = [read(next(media.shots(tmp_path / "out" / n)).plane, [KEY])[0].frame for n in ("a.jpg", "b.jpg")]
-    assert frames == [0, 1]
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_several_files_are_stamped_into_a_folder_in_order(tmp_path, jobs):
+    names = [f"{n}.jpg" for n in range(8)]
+    for name in names:
+        (tmp_path / name).write_bytes(picture() if name != "5.jpg" else b"hello")
+    finished: list[None] = []
+    wrong = stamp_files(
+        stamper(), [tmp_path / n for n in names], tmp_path / "out", lambda: finished.append(None), jobs=jobs
+    )
+    assert [w.split(" was not")[0].rsplit("/")[-1] for w in wrong] == ["5.jpg"]
+    assert len(finished) == 8
+    stamped = [n for n in names if n != "5.jpg"]
+    frames = [read(next(media.shots(tmp_path / "out" / n)).plane, [KEY])[0].frame for n in stamped]
+    assert frames == [0, 1, 2, 3, 4, 6, 7]
+
+
+def with_sound(file: Path, codec: str) -> Path:
+    with av.open(str(file), "w") as container:
+        film = container.add_stream("libx264", rate=10)
+        film.width, film.height, film.pix_fmt = 640, 360, "yuv420p"
+        sound = container.add_stream(codec, rate=48_000)
+        sound.layout = "stereo"
+        tone = (np.sin(np.arange(4_800) / 20) * 9_000).astype(np.int16)
+        for i in range(12):
+            grey = textured(3, 640, 360)
+            container.mux(film.encode(av.VideoFrame.from_ndarray(grey, format="gray")))
+            part = av.AudioFrame.from_ndarray(np.repeat(tone, 2)[None], format="s16", layout="stereo")
+            part.sample_rate, part.pts = 48_000, 4_800 * i
+            container.mux(sound.encode(part))
+        container.mux(film.encode(None))
+        container.mux(sound.encode(None))
+    return file
+
+
+def sound_of(file: Path) -> list[tuple[float, bytes]]:
+    with av.open(str(file)) as container:
+        return [(float(p.pts * p.time_base), bytes(p)) for p in container.demux(audio=0) if p.dts is not None]
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("aac", ".mp4"), ("flac", ".mkv"), ("pcm_s16le", ".mov")])
+def test_the_sound_of_a_film_is_kept_as_it_is(tmp_path, codec, suffix):
+    source = with_sound(tmp_path / f"in{suffix}", codec)
+    lacks: list[str] = []
+    assert stamp_files(stamper(), [source], tmp_path / f"out{suffix}", say=lacks.append) == []
+    assert lacks == []
+    before, after = sound_of(source), sound_of(tmp_path / f"out{suffix}")
+    assert len(after) >= 8
+    assert [data for _, data in after] == [data for _, data in before]
+    assert [at for at, _ in after] == pytest.approx([at for at, _ in before], abs=0.002)
+    assert {read(s.plane, [KEY])[0].owner for s in media.shots(tmp_path / f"out{suffix}")} == {7}
+
+
+def test_sound_that_has_no_place_is_told(tmp_path):
+    source = with_sound(tmp_path / "in.mkv", "tta")
+    lacks: list[str] = []
+    assert stamp_files(stamper(), [source], tmp_path / "out.mov", say=lacks.append) == []
+    assert lacks == [f"{source}: its audio (tta) has no place in a stamped .mov and was left out"]
+    assert len(list(media.shots(tmp_path / "out.mov"))) == 12
 
 
 def test_what_cannot_be_stamped_is_told_and_the_rest_is(tmp_path):
