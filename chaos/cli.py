@@ -111,6 +111,36 @@ def gate(
 
 
 @cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--times", type=click.IntRange(1), default=None, help="Executions; as many as its rate needs if not given."
+)
+@click.option("--stack", default=None, help="Where the home system's nodes run; as in FILE if not given.")
+@click.option("--update", metavar="NAME_OR_FOLDER", default=None, help="An update; that of FILE if not given.")
+@click.option("--no-update", "without_update", is_flag=True, help="The home system as it is.")
+@click.option(
+    "--evidence",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("ownframe-evidence"),
+    show_default=True,
+    help="Folder under which the replay leaves its evidence.",
+)
+def replay(
+    file: Path, times: int | None, stack: str | None, update: str | None, without_update: bool, evidence: Path
+) -> int:
+    """Execute the plan of FILE, which a run left in findings/N/replay.json, exactly, and say how often it leaks.
+
+    Exit codes: 0 not reproduced, 1 reproduced, 2 inconclusive, 3 could not.
+    """
+    from chaos import replay as door  # noqa: PLC0415 - lazy
+
+    if update is not None and without_update:
+        raise click.UsageError("--update and --no-update exclude each other; choose one")
+    asked = {"times": times, "stack": stack, "update": update, "without_update": without_update}
+    return int(door.tell(file, **asked, evidence=evidence, say=click.echo))  # type: ignore[arg-type]
+
+
+@cli.command()
 @click.argument("name")
 @click.option(
     "--into",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _STATE = pytest.StashKey["_Session"]()
 _PROPERTY = "ownframe"
 """Name of the JUnit property that says what a test came to when it is no pass."""
+_REPLAY = ".ownframe.json"
+"""How the name of a replay file ends that is collected; those that runs leave are called ``replay.json``."""
 _PICTURE = "ownframe.picture"
 """Name of the JUnit property with the path of the picture that was somebody else's."""
 
@@ -32,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--stack", default="process", help="where the home system's nodes run (default: process)")
     group.addoption("--update", metavar="NAME_OR_FOLDER", help="an update to lay over the home system")
     group.addoption("--evidence", metavar="FOLDER", default="ownframe-evidence", help="where runs leave their evidence")
+    group.addoption("--replay-times", metavar="N", type=int, help="executions of a replay file (default: its own)")
     group.addoption("--cases", metavar="N", type=int, help="plans that each scenario executes (default: its own)")
 
 
@@ -126,6 +129,39 @@ def home(request: pytest.FixtureRequest) -> Iterator[Case]:
         raise Inconclusive("inconclusive: " + "; ".join(conclusion.reasons))
 
 
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect replay files that somebody committed: a finding that must stay away."""
+    return _ReplayFile.from_parent(parent, path=file_path) if file_path.name.endswith(_REPLAY) else None
+
+
+class _ReplayFile(pytest.File):
+    """A file ``NAME.ownframe.json``, copied from a run's ``findings/N/replay.json``."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        yield _ReplayItem.from_parent(self, name="replay")
+
+
+class _ReplayItem(pytest.Item):
+    """Executes the file's plan on what the session has under test: its stack, its update or none."""
+
+    def runtest(self) -> None:
+        from chaos import replay  # noqa: PLC0415 - lazy
+        from chaos.household import Inconclusive, Leak  # noqa: PLC0415 - lazy
+        from chaos.register import Replay  # noqa: PLC0415 - lazy
+        from chaos.verdict import Outcome  # noqa: PLC0415 - lazy
+
+        file = Replay.read(self.path)
+        done = replay.execute(current.run(), file, self.config.getoption("--replay-times") or file.times)
+        if done.outcome is Outcome.LEAK:
+            raise Leak(done.text, done.picture)
+        if done.outcome is not Outcome.PASSED:
+            raise Inconclusive(done.text)
+        self.add_report_section("call", "ownframe", done.text)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, None, f"replay of {self.path.name}"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
@@ -164,7 +200,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitC
     """End the run, and make its verdict pytest's exit status: leak 1, inconclusive 2, unusable 3."""
     state = session.config.stash[_STATE]
     state.close()
-    if "leak" in state.outcomes:
+    found = state.started is not None and state.started.findings  # also when it was stopped while it was looked into
+    if "leak" in state.outcomes or found:
         session.exitstatus = 1
     elif exitstatus == pytest.ExitCode.TESTS_FAILED and state.outcomes:
         session.exitstatus = 3 if "unusable" in state.outcomes else 2

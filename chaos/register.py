@@ -26,8 +26,6 @@ from chaos.plan import Plan
 from chaos.verdict import Rules
 
 FORMAT = 1
-SUFFIX = ".ownframe.json"
-"""How the name of a replay file ends that pytest collects."""
 CONFIDENCE = 0.95
 FIXED_BELOW = 0.25
 """A finding counts as fixed when its rate is at most this part of what it was: the p0 that shrinking tests against."""

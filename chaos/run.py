@@ -200,12 +200,16 @@ class Run:
         self._began = time.monotonic()
         self._write_about(None)
 
+    def contract(self, owners: tuple[str, ...]) -> Reference:
+        """Return what the home system of these owners is made of; nothing is started."""
+        return Reference(owners, self.update)
+
     def home(self, owners: tuple[str, ...]) -> Home:
         """Return the running home system of these owners, started at its first use."""
         if owners not in self._homes:
             self.say(f"starting the home system of {', '.join(owners)}")
             stack = STACKS[self.settings.stack](self._scratch, self.say)
-            home = Home(Reference(owners, self.update), stack, self._keys, self.evidence)
+            home = Home(self.contract(owners), stack, self._keys, self.evidence)
             try:
                 home.start(self._scratch.folder / f"home-{len(self._homes)}")
             except BaseException:
@@ -335,6 +339,7 @@ class Chapter:
         self.over: Callable[[], bool] = lambda: False
         """Whether the search of this chapter must end now; asked after each case."""
         self._ledger: dict[str, CaseResult] = {}
+        self._leaked = False
         self._controls: frozenset[int] = frozenset()
         self._control()
 
@@ -362,6 +367,7 @@ class Chapter:
         leaks = tuple(j for j in frames if is_leak(j, self.rules))
         store = self.run.evidence
         if leaks:
+            self._leaked = True
             try:
                 store.write(f"findings/case-{leaks[0].case}/plan.json", plan.to_json())
                 store.write(f"findings/case-{leaks[0].case}/headline.txt", sentence(leaks[0]) + "\n")
@@ -486,7 +492,7 @@ class Chapter:
     @property
     def has_leaked(self) -> bool:
         """Whether any plan of this chapter leaked."""
-        return any(r.leaks for r in self._ledger.values())
+        return self._leaked
 
     def direct(self, met: Container[Fault] = ()) -> None:
         """Add directed cases for what was drawn and met by no ask, here or (`met`) elsewhere, until one leaks."""
@@ -499,6 +505,10 @@ class Chapter:
         """Add directed cases for what was drawn and not met, the control again, and conclude."""
         if not self.has_leaked:
             self.direct(met)
+        return self.close()
+
+    def close(self) -> Conclusion:
+        """Add the control again, unless anything leaked, and conclude from what was executed."""
         leaked = self.has_leaked
         if not leaked:
             self._control()

@@ -56,6 +56,27 @@ def test_a_verdict_is_the_exit_status_and_what_junit_shows(pytester, end, code, 
     assert result.ret == code
 
 
+@pytest.mark.parametrize(("findings", "code"), [(["a finding"], 1), ([], 2)])
+def test_stopped_while_a_leak_was_looked_into_is_a_leak(pytester, findings, code):
+    pytester.makeconftest(f"""
+from types import SimpleNamespace
+from chaos import Household
+from chaos.plugin import _Session
+
+def check(run, *, name):
+    raise KeyboardInterrupt
+
+Household.check = check
+evidence = SimpleNamespace(folder="here")
+_Session.run = lambda self: None
+_Session.close = lambda self: None
+_Session.started = SimpleNamespace(findings={findings}, conclusions={{}}, by_fingerprint={{}}, evidence=evidence)
+""")
+    pytester.makepyfile(test_evening=SCENARIO)
+
+    assert pytester.runpytest_subprocess().ret == code
+
+
 def test_a_leak_is_told_by_its_headline_without_a_stack_trace_of_ours(pytester):
     result, _ = _run(pytester, "leak")
     result.stdout.fnmatch_lines(["*ada saw grace's living-room*"])
