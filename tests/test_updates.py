@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from chaos import updates
+from chaos.contracts.reference import Reference
 from chaos.errors import CannotRunHere, Misuse
 from chaos.topology import from_toml
 
@@ -360,3 +361,17 @@ def test_the_edge_cache_stands_between_every_hub_and_the_relay():
     way = [k.name for k in changed.between("ada", "lin")]
     assert sorted(way) == ["ada.hub", "edge.relay", "lin.camera", "relay.accounts", "relay.cache"]
     assert (way[0], way[-1]) == ("ada.hub", "lin.camera")
+
+
+def test_what_was_before_an_update_has_the_nodes_that_it_added(tmp_path):
+    """They are rolled back with everything else where an update changes nothing but adds a node."""
+    home = Reference(("ada", "grace", "lin"), updates.find("access-gateway"))
+    before, now = (home.sources(tmp_path, updated=u) for u in (False, True))
+    assert {p.name for p in before.iterdir()} == {p.name for p in now.iterdir()}
+    assert (before / "gateway" / "app.py").read_bytes() == (now / "gateway" / "app.py").read_bytes()
+
+
+def test_what_was_before_an_update_has_the_files_that_it_changed_as_they_were(tmp_path):
+    home = Reference(("ada", "grace", "lin"), updates.find("shared-fetch"))
+    before = home.sources(tmp_path, updated=False)
+    assert (before / "relay" / "stills.py").read_bytes() == (updates.home_folder() / "relay" / "stills.py").read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -68,11 +69,16 @@ class Reference:
 
     def sources(self, scratch: Path, *, updated: bool) -> Path:
         """Return the folder of the home's sources with the run's update, or with what was before it."""
-        into = scratch / ("home" if updated else "before")
-        update = self._update
-        if not updated and update is not None:
-            update = updates.find(update.description.before) if update.description.before else None
-        return into if into.exists() else updates.lay(self._source, update, into)
+        into, update = scratch / ("home" if updated else "before"), self._update
+        if into.exists():
+            return into
+        if updated or update is None:
+            return updates.lay(self._source, update, into)
+        updates.lay(self._source, updates.find(before) if (before := update.description.before) else None, into)
+        for added in update.description.nodes:
+            if not (into / added.source).is_dir():  # no version before this one has it: rolled back, it stays as it is
+                shutil.copytree(update.folder / added.source, into / added.source)
+        return into
 
     def digests(self, folder: Path) -> Mapping[str, str]:
         """Return a hash of each node's folder."""
