@@ -159,6 +159,26 @@ def new(name: str, into: Path) -> int:
     return 0
 
 
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--check", is_flag=True, required=True, help="Only say what is understood; nothing is started.")
+@click.option(
+    "--draw",
+    "drawings",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the topology into this file too: .svg, .mmd (Mermaid) or .txt.",
+)
+def attach(files: tuple[Path, ...], check: bool, drawings: tuple[Path, ...]) -> int:  # noqa: ARG001 - always given
+    """Say what is understood of compose FILES (later ones laid over earlier ones), what is missing, and draw it.
+
+    Exit code 0 if they can be put under test, 3 if not.
+    """
+    from chaos import attach as attaching  # noqa: PLC0415 - lazy
+
+    return int(attaching.check(files, drawings))
+
+
 @cli.command("list")
 @click.argument("what", required=False)
 def list_(what: str | None) -> int:

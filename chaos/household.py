@@ -178,7 +178,7 @@ class Household(RuleBasedStateMachine):
     @property
     def nodes(self) -> Sequence[str]:
         """Names of all nodes of these homes."""
-        return [n.name for n in self._chapter.home.topology.nodes]
+        return [n.name for n in self._chapter.home.topology.nodes if n.lasts]
 
     @property
     def cameras(self) -> Sequence[str]:
@@ -194,7 +194,7 @@ class Household(RuleBasedStateMachine):
     def updated_nodes(self) -> Sequence[str]:
         """Names of the nodes that the run's update changes, or of those that serve everybody where it changes none."""
         home = self._chapter.home
-        return home.updated or [n.name for n in home.topology.nodes if n.owner is None]
+        return home.updated or [n.name for n in home.topology.nodes if n.owner is None and n.lasts]
 
     @property
     def evictable(self) -> Sequence[str]:

@@ -81,13 +81,13 @@ class Place(msgspec.Struct, frozen=True):
     def from_cameras(self) -> tuple[str, ...]:
         """Names of the links on which pictures come from cameras."""
         cameras = {n.name for n in self.topology.with_role("camera")}
-        return tuple(k.name for k in self.topology.links if k.server in cameras)
+        return tuple(k.name for k in self.topology.links if cameras & {k.client, k.server})
 
     @property
     def serving(self) -> tuple[str, ...]:
         """Names of the nodes that serve everybody; of all where there is none."""
-        serving = tuple(n.name for n in self.topology.nodes if n.owner is None)
-        return serving or tuple(n.name for n in self.topology.nodes)
+        lasting = [n for n in self.topology.nodes if n.lasts]
+        return tuple(n.name for n in lasting if n.owner is None) or tuple(n.name for n in lasting)
 
 
 Steps: TypeAlias = Sequence[Step]

@@ -26,12 +26,92 @@ _T = TypeVar("_T")
 _PLACEHOLDER = re.compile(r"\$\{(\w+)(?::([^}]+))?\}")
 
 
+class Mount(msgspec.Struct, frozen=True):
+    """Something in a container's files.
+
+    ``bind`` is a path of this machine, ``volume`` one of the engine's (without a `source`: nameless), ``tmpfs`` memory,
+    ``file`` a file with this `content`.
+    """
+
+    kind: Literal["bind", "volume", "tmpfs", "file"]
+    target: str
+    source: str = ""
+    read_only: bool = False
+    options: str = ""
+    content: str = ""
+
+
+class Build(msgspec.Struct, frozen=True):
+    """How an image is built: `folder` is the context, `dockerfile` a path in it unless it stands `inline`."""
+
+    folder: str
+    dockerfile: str
+    inline: str = ""
+    arguments: dict[str, str] = {}
+    target: str = ""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """A container's own test of itself; times in nanoseconds, 0 for the engine's default."""
+
+    test: tuple[str, ...]
+    interval: int = 0
+    timeout: int = 0
+    retries: int = 0
+    start_period: int = 0
+
+
+class Lens(msgspec.Struct, frozen=True):
+    """Where a camera that was described elsewhere gets the scene's address in place of `instead`.
+
+    `variable` is an environment variable that is set to it; else `instead` is a text in its environment, its command or
+    in `files` (what they have, by where the container sees them), or, for a ``file``, the path that it films from.
+    """
+
+    serves: Literal["mjpeg", "still", "rtsp", "file"]
+    variable: str = ""
+    instead: str = ""
+    files: dict[str, str] = {}
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A container as somebody's compose file has it, run as it is: own image, user, ports and files.
+
+    `names` are what others know it by, `options` what is passed to the engine as it stands. `restarts` says whether it
+    is started again when it ends by itself, `job` that it ends by itself before others begin.
+    """
+
+    service: str
+    names: tuple[str, ...]
+    image: str = ""
+    build: Build | None = None
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    environment: dict[str, str] = {}
+    mounts: tuple[Mount, ...] = ()
+    user: str = ""
+    working_dir: str = ""
+    hostname: str = ""
+    stop_signal: str = ""
+    tty: bool = False
+    stdin_open: bool = False
+    restarts: bool = False
+    health: Health | None = None
+    options: dict[str, Any] = {}
+    lens: Lens | None = None
+    after: tuple[str, ...] = ()
+    """Nodes that must be ready (or, a job, have ended well) before it is started."""
+    job: bool = False
+
+
 class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One process or container of the home system.
 
     `ports` are names; ``operator`` is the one outside every faulted link. `command` runs in the home's folder.
     `forget` is a command that makes it forget all that it keeps, run beside it when a case begins; a node that speaks
     the operator contract is told to instead. `evict` lets a cache go of what it can, as when its memory is short.
+
+    A `container` is run as it is described; its ports are those of `numbers`, its command and environment its own.
     """
 
     name: str
@@ -43,20 +123,33 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     owner: str | None = None
     forget: tuple[str, ...] = ()
     evict: tuple[str, ...] = ()
+    numbers: dict[str, int] = {}
+    container: Described | None = None
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it runs as long as the home does."""
+        return self.container is None or not self.container.job
 
 
 class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One hop: `client` dials the port `port` of `server`. It is named for the node at its poor end, the device."""
+    """One hop: `client` dials the port `port` of `server`. It is named for the node at its poor end, the device.
+
+    `device` is that node where the name is longer, since the device has several hops. `names` are what the client knows
+    the server by, where that is not for the stack to choose.
+    """
 
     name: str
     client: str
     server: str
     port: str
+    device: str = ""
+    names: tuple[str, ...] = ()
 
     @property
     def device_dials(self) -> bool:
         """Whether the device is the dialling end: its ``up`` is then Toxiproxy's upstream, else its downstream."""
-        return self.name == self.client
+        return (self.device or self.name) == self.client
 
 
 class Topology(msgspec.Struct, frozen=True):
@@ -72,11 +165,19 @@ class Topology(msgspec.Struct, frozen=True):
 
     def between(self, home: str, owner: str | None) -> tuple[Link, ...]:
         """Return the links that an ask on `home`'s hub can cross when it shows a camera of `owner`, hub first."""
-        owners = {n.name: n.owner for n in self.nodes}
         hubs = {n.name for n in self.with_role("hub", home)}
         cameras = {n.name for n in self.with_role("camera", owner)} if owner is not None else set()
-        crossed = [k for k in self.links if all(owners[e] is None or e in hubs | cameras for e in (k.client, k.server))]
-        return tuple(sorted(crossed, key=lambda k: (k.client not in hubs, k.server in cameras)))
+        there = {n.name for n in self.nodes if n.owner is None or (n.role not in ("hub", "camera") and n.owner == home)}
+        there |= hubs | {n.name for n in self.nodes if owner is not None and n.owner == owner and n.role != "hub"}
+        crossed = [k for k in self.links if {k.client, k.server} <= there]
+        return tuple(
+            sorted(crossed, key=lambda k: (not hubs & {k.client, k.server}, bool(cameras & {k.client, k.server})))
+        )
+
+    def links_of(self, role: Role, owner: str) -> tuple[Link, ...]:
+        """Return the links that end at the owner's camera or hub, whoever dials."""
+        nodes = {n.name for n in self.with_role(role, owner)}
+        return tuple(k for k in self.links if nodes & {k.client, k.server})
 
     def in_front(self, node: Node, of: str, port: str) -> Topology:
         """Return this topology with `node` in front of the port `port` of the node `of`.

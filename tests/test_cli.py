@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -136,3 +137,27 @@ def test_what_there_is_is_listed():
     wrong = _ownframe("list", "updats")
     assert wrong.returncode == 3
     assert "did you mean 'updates'" in wrong.stderr
+
+
+STOCK = Path(__file__).parents[1] / "scenarios" / "stock"
+
+
+def test_attach_says_what_it_understood_draws_it_and_starts_nothing(tmp_path):
+    drawing = tmp_path / "home.svg"
+    done = _ownframe(
+        "attach", str(STOCK / "compose.json"), "--check", "--draw", str(drawing), DOCKER_HOST="unix:///none"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "relay ────ada.camera────> ada.camera:80" in done.stdout
+    assert "it can be put under test" in done.stdout
+    assert drawing.read_text().startswith("<svg")
+
+
+def test_attach_says_each_thing_to_do_and_is_code_3(tmp_path):
+    (tmp_path / "bare.json").write_text('{"services": {"cam": {"image": "nobody/has:this", "privileged": true}}}')
+    done = _ownframe("attach", str(tmp_path / "bare.json"), "--check", DOCKER_HOST="unix:///none")
+    assert done.returncode == 3
+    assert "cam is privileged" in done.stdout
+    assert "whether the images are there was not looked at: no Docker engine answers" in done.stdout
+    assert "it cannot be put under test" in done.stdout
+    assert _ownframe("attach", str(STOCK / "compose.json"), "--check", "--draw", "home.gif").returncode == 3

@@ -19,6 +19,7 @@ NAMED = {
     "127.0.0.1",
     "androidcentral.com",
     "blog.cloudflare.com",
+    "camera-",  # in the stock home: a camera by its owner, its sensor, and the relay
     "cwe.mitre.org",
     "distributed.dask.org",
     "docs.aiohttp.org",
@@ -27,15 +28,17 @@ NAMED = {
     "github.com",
     "host",
     "hypothesis.readthedocs.io",
-    "json-schema.org",
     "inner",  # nginx's name for itself, and for what it stands in front of
+    "json-schema.org",
     "keepachangelog.com",
     "nginx.org",
     "nvd.nist.gov",
     "openai.com",
     "origin",
     "portswigger.net",
+    "relay",
     "securityboulevard.com",
+    "sensor.invalid",
     "siliconrepublic.com",
     "store.steampowered.com",
     "www.apache.org",
@@ -46,6 +49,7 @@ NAMED = {
     "www.rfc-editor.org",
     "www.securitymagazine.com",
     "www.squid-cache.org",
+    "www.w3.org",  # the name of SVG
 }
 """Hosts that files may name: where something is told, never where something is fetched from by us."""
 

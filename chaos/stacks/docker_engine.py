@@ -78,6 +78,19 @@ def describe() -> str:
         return f"Docker {version['Version']}, API {version['ApiVersion']}"
 
 
+def absent_images(names: tuple[str, ...]) -> list[str]:
+    """Return which of these images the engine has not; raises `Surroundings` as `connect` does."""
+    absent = []
+    with contextlib.closing(connect()) as client:
+        for name in names:
+            with asking(f"look for the image {name}"):
+                try:
+                    client.images.get(name)
+                except docker.errors.ImageNotFound:
+                    absent.append(name)
+    return absent
+
+
 def _silent(where: str, silence: Exception) -> str:
     if "ermission denied" in str(silence):
         return f"this user may not speak to the engine on {where}; add the user to the group of that socket (docker)"
