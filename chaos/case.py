@@ -16,7 +16,7 @@ import msgspec
 
 from chaos import current
 from chaos.conditions import CLEAR, OUTAGE, REFUSED, TOXICS, Conditions, Fault, Way
-from chaos.errors import Misuse, nearest
+from chaos.errors import Misuse, NoSuchVerb, nearest
 from chaos.history import (
     Asked,
     Closed,
@@ -125,6 +125,12 @@ class Case:
         self._seen: dict[str, list[_Seen]] = {}
         self._replaced = len(home.links.restarts)
         self._lost_until: dict[str, str] = {}
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """Name the nearest verb; asked only for what there is not."""
+            raise NoSuchVerb.of(self, name)
 
     # What may happen: one method a step.
 

@@ -24,6 +24,17 @@ class CannotRunHere(OwnframeError):  # noqa: N818 - the word the documentation u
     """An update that this stack, this Python or this machine cannot run: told apart from one that was not found out."""
 
 
+class NoSuchVerb(Misuse, AttributeError):  # noqa: N818 - as its base
+    """A scenario or a plain test calls what nothing is called; an `AttributeError`, so that `hasattr` works."""
+
+    @classmethod
+    def of(cls, who: object, name: str) -> NoSuchVerb:
+        """Return the error that names the nearest verb of `who`."""
+        kind = type(who)
+        known = [n for n in dir(kind) if not n.startswith("_") and callable(getattr(kind, n, None))]
+        return cls(f"{kind.__name__} has no verb {name!r}{nearest(name, known)}")
+
+
 def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
     """Return ``'; did you mean X?'`` for the nearest known word, or the list of what is known.
 

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, get_state_machine_test, p
 
 from chaos import current, lean, motifs
 from chaos.conditions import CLEAR, Conditions
-from chaos.errors import Misuse, OwnframeError, nearest
+from chaos.errors import Misuse, NoSuchVerb, OwnframeError, nearest
 from chaos.motifs import Motif, Place
 from chaos.plan import (
     DEFAULT_CAMERA,
@@ -200,6 +200,12 @@ class Household(RuleBasedStateMachine):
     def evictable(self) -> Sequence[str]:
         """Names of the nodes that can let go of what they keep."""
         return [n.name for n in self._chapter.home.topology.nodes if n.evict]
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """Name the nearest verb; asked only for what there is not."""
+            raise NoSuchVerb.of(self, name)
 
     # Verbs: each adds a step.
 

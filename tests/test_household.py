@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from chaos import Household, any_camera, any_clock, any_home, any_link, any_node, any_node_fault, conditions, current
+from chaos.case import Case
 from chaos.errors import Misuse, Surroundings
 from chaos.faults import NodeFaults
 from chaos.household import STEPS
@@ -198,6 +199,11 @@ def test_failing_surroundings_end_the_search_with_their_own_sentence():
     ("verb", "message"),
     [
         (lambda m: m.ask("gracie"), "no home 'gracie'; did you mean 'grace'"),
+        (
+            lambda m: m.set_condition("ada.camera", None),
+            "Wrong has no verb 'set_condition'; did you mean 'set_conditions'",
+        ),
+        (lambda m: m.aks("ada"), "Wrong has no verb 'aks'; did you mean 'ask'"),
         (lambda m: m.ask_together("ada", "bob"), "no home 'bob'"),
         (lambda m: m.ask_together(), "expected at least one"),
         (lambda m: m.clear("ada.cam"), "no link 'ada.cam'; did you mean 'ada.camera'"),
@@ -228,6 +234,13 @@ def test_wrong_use_of_a_verb_is_a_sentence_with_the_nearest_right_name(verb, mes
 
     with pytest.raises(Misuse, match=message):
         Wrong.hunt(_Chapter(), 3)
+
+
+def test_a_plain_tests_misspelt_verb_is_a_sentence_too_and_asking_whether_there_is_one_works():
+    case = Case.__new__(Case)
+    with pytest.raises(Misuse, match="Case has no verb 'giveup'; did you mean 'give_up'"):
+        case.giveup("ada")
+    assert not hasattr(case, "giveup")
 
 
 def test_a_scenario_cannot_switch_the_property_off():

@@ -71,6 +71,14 @@ def show(console: Console, result: Result, folder: Path) -> None:
     _print(console, (f"not exercised: {line}" for line in ci.not_exercised(result)))
     _print(console, (f"note: {line}" for line in result.notes))
     _print(console, [f"evidence: {folder}"])
+    _print(console, (f"  to look at: {page}" for page in _pages(result, folder)))
+
+
+def _pages(result: Result, folder: Path) -> list[Path]:
+    """Return the pages to look at: those of the workers that found something, else all."""
+    pages = sorted(folder.glob("worker-*/index.html"))
+    found = {Path(f.picture).parents[1] for f in result.findings if f.picture}
+    return [p for p in pages if p.parent in found] or pages
 
 
 def _show_finding(console: Console, finding: Finding) -> None:

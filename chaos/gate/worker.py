@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import pytest
 
-from chaos import current
+from chaos import current, report
 from chaos.conditions import REFUSED, TOXICS, Fault
 from chaos.errors import CannotRunHere, Misuse, OwnframeError, Surroundings
 from chaos.gate.messages import (
@@ -189,10 +189,17 @@ class Worker:
         return self._run
 
     def end(self) -> None:
-        """End everything that runs."""
-        if self._run is not None:
-            self._run.close()
-            self._run = None
+        """End everything that runs, and write the page about it."""
+        if self._run is None:
+            return
+        run, self._run = self._run, None
+        run.close()
+        what = self._brief.update or "the home system as it is"
+        parts = [(f"{run.evidence.folder.name}: {run.settings.stack}, {what}", run.evidence, run.findings)]
+        try:
+            report.write_page(run.evidence.folder / "index.html", parts)
+        except Exception:  # noqa: BLE001 - a page is no part of the answer; why there is none is in the log
+            traceback.print_exc()
 
     def _say(self, line: str) -> None:
         self._line.say(Said(line))
