@@ -176,7 +176,16 @@ def pytest_runtest_makereport(
     outcome = {"Leak": "leak", "Inconclusive": "inconclusive"}.get(kind)
     if isinstance(error, OwnframeError):
         outcome = "unusable"
-    if outcome is not None:
+    scenario = getattr(getattr(item, "cls", None), "household", None)
+    if outcome is None and scenario is not None and report.failed:
+        # its own mistake, or ours, and no verdict: pytest's code for a failure, 1, would say that somebody saw another
+        said = f"{type(error).__name__} came from {scenario.__name__} itself: no verdict on the home system; correct it"
+        report.sections.append(("ownframe", said))
+        report.when = "setup"
+        report.user_properties.append((_PROPERTY, "unusable"))
+        if call.when != "teardown":
+            item.user_properties.append((_PROPERTY, "unusable"))
+    elif outcome is not None:
         report.longrepr = str(error)
         report.when = "call" if outcome == "leak" else "setup"  # pytest and JUnit call the latter an error
         told = [(_PROPERTY, outcome)]

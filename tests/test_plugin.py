@@ -91,6 +91,54 @@ def test_a_leaks_picture_is_attached_by_its_path(pytester):
     assert "[[ATTACHMENT|/evidence/frames/1.png]]" in case.findtext("system-out")
 
 
+RAISES = """
+from hypothesis.stateful import rule
+from chaos import Household, any_home
+from chaos.errors import Surroundings
+from chaos.run import Run
+
+class Evening(Household):
+    motifs = ()
+
+    @rule(home=any_home)
+    def asks(self, home):
+        {}
+
+TestEvening = Evening.TestCase
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "self.ask(home); raise ZeroDivisionError('by me')",
+            ["*ZeroDivisionError*by me*", "*came from Evening itself*"],
+        ),
+        ("assert home == 'nobody'", ["*AssertionError*", "*came from Evening itself: no verdict*"]),
+        ("self.ask('gracie')", ["*no home 'gracie'; did you mean 'grace'*"]),
+    ],
+)
+def test_a_rule_that_raises_is_told_from_a_leak_and_from_a_pass(pytester, line, words):
+    """Nothing is started: a chapter is played, whose plans are never executed."""
+    pytester.makeconftest("""
+from chaos import run
+from tests.test_household import _Chapter
+run.Chapter = lambda *_: _Chapter()
+from chaos.plugin import _Session
+from types import SimpleNamespace
+_Session.run = lambda self: SimpleNamespace(settings=SimpleNamespace(cases=3))
+""")
+    pytester.makepyfile(test_evening=RAISES.format(line))
+
+    result = pytester.runpytest_subprocess("--junitxml=out.xml")
+
+    suite = ET.parse(pytester.path / "out.xml").getroot().find("testsuite")
+    assert result.ret == 3
+    assert (suite.get("failures"), suite.get("errors")) == ("0", "1")
+    result.stdout.fnmatch_lines(words)
+
+
 def test_what_is_no_leak_has_nothing_attached(pytester):
     _, suite = _run(pytester, "inconclusive", "-o", "junit_logging=system-out")
     assert [p.get("name") for p in suite.iter("property")] == ["ownframe"]

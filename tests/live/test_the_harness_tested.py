@@ -6,9 +6,11 @@ none.
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
-from chaos import Inconclusive, Leak, OwnframeError, controls, home, run, sockets, verdict
+from chaos import Inconclusive, Leak, OwnframeError, Surroundings, controls, home, run, sockets, verdict
 from chaos.demo import load, scenario_folder
 from chaos.run import Run, Settings
 
@@ -126,3 +128,24 @@ def test_a_scenario_that_never_disturbs_anything_is_inconclusive(a_run):
 
     with pytest.raises(Inconclusive, match="0 asks met a fault"):
         Calm.check(a_run, name="calm")
+
+
+@pytest.mark.parametrize(("source", "said"), [("this is no Python", "SyntaxError"), ("raise SystemExit(7)", "code 7")])
+def test_an_update_that_does_not_start_is_unusable_and_names_its_node(tmp_path, source, said):
+    from chaos import updates
+
+    replaced = hashlib.sha256((updates.home_folder() / "relay" / "app.py").read_bytes()).hexdigest()
+    folder = tmp_path / "update"
+    (folder / "relay").mkdir(parents=True)
+    (folder / "relay" / "app.py").write_text(source)
+    (folder / "update.toml").write_text(
+        'schema = 1\nname = "broken"\ntitle = ""\nstory = ""\nknown_from = []\nstacks = ["process"]\nguilty = "relay"\n'
+        f'[[files]]\nnode = "relay"\npath = "relay/app.py"\nreplaces = "sha256:{replaced}"\n'
+    )
+    with (
+        Run(Settings(update=str(folder), evidence=tmp_path / "evidence")) as run,
+        pytest.raises(Surroundings, match=rf"(?s)relay.*{said}"),
+    ):
+        SCENARIOS[0].check(run, name="broken")
+    assert run.outcome is not verdict.Outcome.PASSED
+    assert not run.findings
