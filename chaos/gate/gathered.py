@@ -105,9 +105,9 @@ def gathered(
         unreadable=counts["unreadable"],
         stale=counts["stale"],
         control=control,
-        witnessed=_by_link(exercise.met),
+        witnessed=_by_link(everything.met),
         states={s.name: State(s.aimed, s.reached) for s in exercise.states},
-        not_exercised=_untouched(crew, exercise),
+        not_exercised=_untouched(crew, everything),
         seconds_to_first_foreign=round(min(foreign) - frame.began, 1) if foreign else None,
         cases_to_first_foreign=crew.cases_to_first_foreign,
         reproduction=Reproduction(

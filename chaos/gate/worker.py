@@ -242,7 +242,11 @@ class Worker:
                     minimum_strong_asks=household.rules_of_age.minimum_strong_asks if household is not None else 0,
                 )
             )
-        notes = [f"{others} tests that take no home were left to pytest"] if others else []
+        notes = (
+            [f"{others} {'test that takes' if others == 1 else 'tests that take'} no home left to pytest"]
+            if others
+            else []
+        )
         notes += _never_run(items)
         return Collected(tuple(scenarios), tuple(notes))
 

@@ -73,6 +73,7 @@ def test_a_leak_is_found_by_either_kind_of_test_and_told_with_all_that_belongs_t
     assert finding.fingerprint
     assert "conditions.toxic('latency', way='down', latency=600)" in finding.program
     assert finding.reproduction.hits >= 1
+    assert "latency" in result.witnessed[f"{finding.sentence.split()[0]}.camera"], "what the leak met was exercised"
     assert result.under_test.update.name == "december-26"
     assert set(result.under_test.sources) == {"accounts", "cache", "camera", "hub", "relay"}
     folder = tmp_path / "evidence" / "latest"
@@ -94,4 +95,4 @@ def test_the_reference_passes_with_its_strength_and_what_was_left_out_is_told(tm
     assert result.bound_95 == 3 / result.strong_asks
     assert result.control.before.crossed_scenes.seen is True
     assert result.control.after.cut_links.seen is True
-    assert any("tests that take no home were left to pytest" in n for n in result.notes)
+    assert any("1 test that takes no home left to pytest" in n for n in result.notes)
