@@ -49,6 +49,20 @@ def demo(evidence: Path, cases: int, seed: int | None) -> int:
 
 
 @cli.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--blur", is_flag=True, help="Blur every picture, so that nobody can be recognised in them.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The page; FOLDER/index.html if left out.")
+def report(folder: Path, blur: bool, out: Path | None) -> int:
+    """Write the page of a stored run again: FOLDER is the evidence that it left.
+
+    The page is one file with its pictures; it can be sent to somebody as it is.
+    """
+    from chaos import report as pages  # noqa: PLC0415 - lazy
+
+    return pages.tell(folder, out, blurred=blur, say=click.echo)
+
+
+@cli.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--stack", default="process", show_default=True, help="Where the home system's nodes run.")
 @click.option("--update", metavar="NAME_OR_FOLDER", help="An update to lay over the home system.")

@@ -198,6 +198,7 @@ class Run:
         self._scratch = children.Scratch()
         self._homes: dict[tuple[str, ...], Home] = {}
         self._began = time.monotonic()
+        self._links: set[str] = set()
         self._write_about(None)
 
     def contract(self, owners: tuple[str, ...]) -> Reference:
@@ -216,6 +217,7 @@ class Run:
                 home.stop()
                 raise
             self._homes[owners] = home
+            self._links |= {k.name for k in home.topology.links}
         return self._homes[owners]
 
     @property
@@ -280,6 +282,8 @@ class Run:
             "process": os.getpid(),
             "key_id": self._keys[0].id,
             "began_monotonic": self._began,
+            "wall": time.time() - time.monotonic(),
+            "links": sorted(self._links),
             "outcome": None if outcome is None else outcome.name.lower(),
             "chapters": {n: msgspec.to_builtins(_brief(c)) for n, c in self.conclusions.items()},
         }
