@@ -174,9 +174,21 @@ def _about(folder: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
         found = json.loads((folder / "run.json").read_text())
         about |= found if isinstance(found, dict) else {}
-    if not isinstance(about["chapters"], dict):
-        about["chapters"] = {}
-    return about
+    chapters = about["chapters"] if isinstance(about["chapters"], dict) else {}
+    about["chapters"] = {n: _as(_CHAPTER, c) for n, c in chapters.items() if isinstance(c, dict)}
+    return _as({"links": [], "chapters": {}}, about)
+
+
+_CHAPTER: dict[str, Any] = {
+    "outcome": "unknown", "cases": 0, "asks": 0, "strong_asks": 0, "bound_95": None,
+    "frames": {}, "reasons": [], "met": {}, "states": {},
+}  # fmt: skip
+
+
+def _as(expected: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Return what was found, with what was expected where it is missing or of another kind."""
+    kept = {k: v for k, v in found.items() if expected.get(k) is None or isinstance(v, type(expected[k]))}
+    return expected | kept
 
 
 class _Pictures:

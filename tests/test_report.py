@@ -1,12 +1,17 @@
-"""The page that a person reads: what happened, worst first, no script, no network."""
+"""The page that a person reads: what happened, worst first, in one file, no script, no network."""
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
+from PIL import Image
 
 from chaos import conditions, report
 from chaos.evidence import Evidence
@@ -71,6 +76,17 @@ def leaked(tmp_path):
     store.close()
 
 
+@pytest.fixture
+def by_name(monkeypatch):
+    """Let a page name its pictures instead of holding them."""
+
+    def address(_, path, *__):
+        return f"data:{path.parent.parent.name}/{path.name}" if path.is_file() else None
+
+    monkeypatch.setattr(report._Pictures, "_address", address)
+
+
+@pytest.mark.usefixtures("by_name")
 def test_a_page_shows_the_finding_with_its_picture_its_program_and_how_often_it_came_back(leaked):
     base, store, finding = leaked
 
@@ -79,7 +95,7 @@ def test_a_page_shows_the_finding_with_its_picture_its_program_and_how_often_it_
     assert "ada saw grace's living-room." in page.text
     assert "self.ask('ada')" in page.text
     assert "Reproduced 4 of 5 times" in page.text
-    assert page.pictures[0] == f"with-update/frames/{STRANGER.digest[:16]}.png"
+    assert page.pictures[0] == f"data:with-update/{STRANGER.digest[:16]}.png"
 
 
 def test_a_finding_by_a_sliver_says_that_it_is_weaker_and_how_surely_it_is_wrong(tmp_path):
@@ -100,23 +116,34 @@ def test_a_finding_by_a_sliver_says_that_it_is_weaker_and_how_surely_it_is_wrong
     assert by_mac.leak.guilty.vouched == "12 authenticated tiles"
 
 
-def test_every_picture_of_a_page_is_there(leaked):
+def test_every_picture_of_a_page_is_in_it(leaked):
     base, store, finding = leaked
 
-    page = Page(write_page(base / "index.html", [("december-26", store, [finding])]))
+    page = write_page(base / "index.html", [("december-26", store, [finding])])
+    text = page.read_text()
 
-    assert page.pictures
-    assert all((base / p).is_file() for p in page.pictures)
-
-
-def test_a_page_beside_its_pictures_finds_them_too(leaked):
-    _, store, finding = leaked
-
-    page = Page(write_page(store.folder / "index.html", [("december-26", store, [finding])]))
-
-    assert all((store.folder / p).is_file() for p in page.pictures)
+    drawn = set(re.findall(r'class="f (f[^"]+)"', text))
+    assert drawn
+    assert drawn <= set(re.findall(r"\.(f[\w.-]+) \{ background-image: url\(data:image/webp;base64,", text))
+    for picture in Page(page).pictures:
+        kind, _, data = picture.partition(",")
+        assert kind == "data:image/webp;base64"
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size[0] > 100
 
 
+def test_a_blurred_page_holds_blurred_pixels(leaked):
+    base, store, finding = leaked
+
+    def sharpness(*, blurred: bool) -> float:
+        page = Page(write_page(base / "index.html", [("x", store, [finding])], blurred=blurred))
+        assert ("are blurred" in page.text) is blurred
+        picture = Image.open(io.BytesIO(base64.b64decode(page.pictures[0].partition(",")[2]))).convert("L")
+        return float(np.abs(np.diff(np.asarray(picture, float), axis=1)).mean())
+
+    assert sharpness(blurred=True) < 0.1 * sharpness(blurred=False)
+
+
+@pytest.mark.usefixtures("by_name")
 def test_what_belongs_there_is_a_picture_of_the_same_hubs_own_home(leaked):
     base, store, finding = leaked
 
@@ -132,7 +159,8 @@ def test_a_page_needs_no_network_and_no_script(leaked):
     page = Page(write_page(base / "index.html", [("december-26", store, [finding])]))
 
     assert not {"script", "iframe", "link", "object", "embed"} & set(page.tags)
-    assert not [a for a in page.addresses if ":" in a or a.startswith("/")]
+    assert {a.partition(":")[0] for a in page.addresses if not a.startswith("#")} == {"data"}
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in (base / "index.html").read_text()
 
 
 def test_what_the_home_system_says_is_text_and_never_markup(tmp_path):
@@ -145,6 +173,7 @@ def test_what_the_home_system_says_is_text_and_never_markup(tmp_path):
     assert "<b>title</b>" in Page(page).text
 
 
+@pytest.mark.usefixtures("by_name")
 def test_several_runs_are_on_one_page(tmp_path):
     stores = [store_of(tmp_path / n, passing_run()) for n in ("one", "two")]
 
@@ -152,7 +181,8 @@ def test_several_runs_are_on_one_page(tmp_path):
 
     for store in stores:
         store.close()
-    assert {p.split("/")[0] for p in page.pictures} == {"one", "two"}
+    assert "with: leak" in page.text
+    assert "without: leak" in page.text
 
 
 def test_a_page_is_written_whole(leaked):
@@ -191,7 +221,7 @@ def test_what_happened_is_told_in_a_line(event, line):
 def test_a_case_is_told_in_the_order_in_which_things_happened():
     events = planned_case(3, 30)
 
-    (told,) = report._cases(events, judge(events))
+    (told,) = [report._case(report._Pictures(blurred=False), Path(), c) for c in report._rough(events, judge(events))]
 
     assert told.number == 3
     assert [line.seconds for line in told.lines] == sorted(line.seconds for line in told.lines)
@@ -201,14 +231,14 @@ def test_a_case_is_told_in_the_order_in_which_things_happened():
 def test_a_case_is_as_bad_as_its_worst_frame():
     events = passing_run(STRANGER)
 
-    assert [c.worst for c in report._cases(events, judge(events))] == [Verdict.OWN, Verdict.FOREIGN]
+    assert [c.worst for c in report._rough(events, judge(events))] == [Verdict.OWN, Verdict.FOREIGN]
 
 
 def test_of_very_many_frames_the_worst_cases_are_shown_and_the_rest_is_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "MOST_FRAMES", 7)
     store = store_of(tmp_path / "run", passing_run(shown(6.5, 7, seen("grace", case=5)), cases=5))
 
-    part = report._part(tmp_path, "many", store, [])
+    part = report._part(report._Pictures(blurred=False), "many", store.folder, [])
 
     store.close()
     assert [c.number for c in part.cases] == [1, 5]
@@ -219,7 +249,7 @@ def test_a_case_that_is_larger_than_a_page_is_shown_all_the_same(tmp_path, monke
     monkeypatch.setattr(report, "MOST_FRAMES", 1)
     store = store_of(tmp_path / "run", passing_run(cases=1))
 
-    part = report._part(tmp_path, "one", store, [])
+    part = report._part(report._Pictures(blurred=False), "one", store.folder, [])
 
     store.close()
     assert [c.number for c in part.cases] == [1]
@@ -230,8 +260,76 @@ def test_a_finding_whose_picture_was_not_kept_is_told_without_one(tmp_path):
     events = passing_run(STRANGER)
     store = store_of(tmp_path / "run", events)
 
-    part = report._part(tmp_path, "no pictures", store, [finding_of(events)])
+    part = report._part(report._Pictures(blurred=False), "no pictures", store.folder, [finding_of(events)])
 
     store.close()
-    ((_, picture, own),) = part.findings
-    assert (picture, own) == (None, None)
+    (told,) = part.findings
+    assert (told.picture, told.own) == (None, None)
+
+
+def test_lanes_have_everything_that_happened_on_one_time_axis():
+    events = [
+        signed_in("ada", 0, 1),
+        makers.asked(2.0, 4.0),
+        conditions_set("ada.hub", conditions.OUTAGE, 3),
+        conditions_set("ada.hub", conditions.CLEAR, 6),
+        Restarted(node="relay", began=7, ended=8, why="rolled out"),
+        shown(3.5, 5, seen("grace", case=1)),
+    ]
+    history = [case(), *events, case_ended()]
+    (rough,) = report._rough(history, judge(history))
+    axis = report._Axis(0.0, 10.0)
+    lanes = {lane.name: lane.bars for lane in report._lanes(report._Pictures(blurred=False), Path(), rough, axis)}
+
+    assert list(lanes) == ["ada: asks", "ada: displayed", "ada.hub", "relay"]
+    ask = next(b for b in lanes["ada: asks"] if b.kind == "ask")
+    assert (ask.left, ask.width) == (20.0, 20.0)
+    (band,) = lanes["ada.hub"]
+    assert (band.kind, band.left, round(band.left + band.width)) == ("band", 30.0, 60)
+    (frame,) = lanes["ada: displayed"]
+    assert (frame.kind, frame.left) == ("bad", 35.0)
+    assert "foreign, grace's" in frame.text
+    assert [b.text for b in lanes["relay"]] == ["7.00 s: rolled out"]
+
+
+def test_a_pass_says_what_was_not_exercised(tmp_path):
+    store = store_of(tmp_path, passing_run())
+    chapter = {"outcome": "passed", "met": {"latency on ada.camera": 3}, "frames": {}, "cases": 1, "asks": 3}
+    chapter |= {"strong_asks": 3, "bound_95": 1.0, "reasons": [], "states": {"two asks at once": [2, 4]}}
+    store.write("run.json", ABOUT | {"chapters": {"T": chapter}, "links": ["ada.camera", "ada.hub"]})
+    text = " ".join(Page(write_page(tmp_path / "index.html", [("x", store, [])])).text.split())
+    store.close()
+    assert "No ask met a fault of these kinds: bandwidth, timeout," in text
+    assert "No ask met any fault on ada.hub." in text
+    assert "two asks at once 2 of 4 times" in text
+
+
+def test_the_logs_around_the_moment_are_shown(tmp_path):
+    events = passing_run(STRANGER)
+    store = store_of(tmp_path, events)
+    store.write("run.json", ABOUT | {"wall": 1_700_000_000.0})
+    lines = [f"2023-11-14T22:13:{20 + s:02d}.500Z event=at-{s} <b>" for s in range(12)]
+    store.write("logs/relay.log", "\n".join(lines))
+    page = write_page(tmp_path / "index.html", [("x", store, [finding_of(events)])])
+    store.close()
+    told = set(re.findall(r"event=at-(\d+)", page.read_text()))
+    assert told == {"5", "6"}, "the frame stood there from 6.5 s on"
+    assert "<b>" not in page.read_text().split("relay</h4>")[1].split("</pre>")[0]
+
+
+def test_a_stored_run_is_shown_again_and_what_is_damaged_is_told(leaked, tmp_path):
+    _, store, finding = leaked
+    for number, text in enumerate([msgspec.json.encode(finding, enc_hook=str), b"{", b'{"scenario": 1}'], 1):
+        store.write(f"findings/{number}/finding.json", text)
+    said = []
+    code = report.tell(store.folder, tmp_path / "again.html", blurred=False, say=said.append)
+    assert code == 3
+    assert [line.split(" cannot be read")[0] for line in said[:2]] == [
+        "findings/2/finding.json",
+        "findings/3/finding.json",
+    ]
+    assert "Reproduced 4 of 5 times" in Page(tmp_path / "again.html").text
+    store.write("history.jsonl", '{"event": "nonsense"}\n{"event": "nonsense"}\n')
+    store.write("run.json", '{"chapters": {"T": {"cases": "<i>", "met": 3}, "U": 1}, "links": 7}')
+    report.tell(store.folder, tmp_path / "again.html", blurred=False, say=said.append)
+    assert "Its history cannot be read" in Page(tmp_path / "again.html").text
