@@ -20,7 +20,7 @@ from chaos.verdict import Conclusion, Outcome
 
 UPDATE = "december-26"
 PICTURE_COLUMNS = 72
-DEMO_SHRINK_BUDGET = 20
+DEMO_SHRINK_BUDGET = 40
 """Executions for shrinking in the demo; a gate or a pytest run takes more and gets smaller programs."""
 DEMO_CLEAN_CASES = 6
 """Cases of each scenario without the update: the demo shows the way, `pytest scenarios` tries hard."""
@@ -44,9 +44,9 @@ def tell(root: Path, *, cases: int, seed: int | None) -> Outcome:
             first.append(time.monotonic() - progress.began)
 
     with progress.live():
-        settings = Settings(update=UPDATE, cases=cases, shrink_budget=DEMO_SHRINK_BUDGET)
+        settings = Settings(update=UPDATE, evidence=root, cases=cases, shrink_budget=DEMO_SHRINK_BUDGET, known=False)
         with_update = _half(folder / f"with-{UPDATE}", settings, scenarios, seed, progress, on_case)
-        settings = Settings(cases=min(cases, DEMO_CLEAN_CASES))
+        settings = Settings(evidence=root, cases=min(cases, DEMO_CLEAN_CASES), known=False)
         reference = _half(folder / "reference", settings, scenarios, seed, progress, on_case)
     page = report.write_page(
         folder / "index.html",

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, get_state_machine_test, precondition, rule
 
-from chaos import current, lean, motifs
+from chaos import current, drawn, lean, motifs
 from chaos.conditions import CLEAR, Conditions
 from chaos.errors import Misuse, NoSuchVerb, OwnframeError, nearest
 from chaos.motifs import Motif, Place
@@ -343,13 +343,18 @@ class Household(RuleBasedStateMachine):
             raise SearchEnded  # the one place, outside of `except`: Hypothesis tells failures apart by their context
 
     @classmethod
-    def hunt(cls, chapter: Chapter, cases: int, seeded: int | None = None) -> Plan | None:
+    def hunt(
+        cls, chapter: Chapter, cases: int, seeded: int | None = None, database: drawn.Kept | None = None
+    ) -> Plan | None:
         """Draw and execute up to `cases` plans in `chapter`; return the first that leaks.
 
-        `seeded` makes the drawing reproducible, for benchmarks; a replay never uses it.
+        `seeded` makes the drawing reproducible, for benchmarks; a replay never uses it. The `database` remembers what
+        was drawn for a plan that leaked, and is asked first.
         """
         __tracebackhide__ = True
-        test = get_state_machine_test(cls, settings=_settings(cases))
+        test = get_state_machine_test(
+            cls, settings=_settings(cases, database and database.of(f"{cls.__module__}.{cls.__qualname__}"))
+        )
         if seeded is not None:
             test = seed(seeded)(test)
         with current.using(chapter), contextlib.suppress(SearchEnded):
@@ -363,8 +368,14 @@ class Household(RuleBasedStateMachine):
         """Hunt for a leak in a chapter of its own; shrink and confirm what was found, and conclude."""
         from chaos.run import Chapter  # noqa: PLC0415 - a scenario file that is only collected starts nothing
 
+        remembers = run.settings.known and seeded is None
+        database = drawn.database(run.settings.database) if remembers else None
         chapter = Chapter(run, name, cls.homes, cls.rules_of_age)
-        cls.hunt(chapter, run.settings.cases or cls.cases, seeded)
+        cases = run.settings.cases or cls.cases
+        if remembers:
+            cases -= chapter.try_known(cases // 2)
+        if chapter.leaked is None:
+            cls.hunt(chapter, cases, seeded, database)
         if chapter.leaked is None:
             chapter.direct()
         finding = chapter.investigate(chapter.leaked) if chapter.leaked is not None else None
@@ -407,16 +418,16 @@ class Household(RuleBasedStateMachine):
         return name
 
 
-def _settings(cases: int) -> settings:
+def _settings(cases: int, database: drawn.Kept | None) -> settings:
     """Return the settings of a search: Hypothesis draws; shrinking, replay and printing are ours."""
     return settings(
         max_examples=cases,
         backend=lean.BACKEND,
         stateful_step_count=STEPS,
         deadline=None,
-        database=None,
+        database=database,
         derandomize=False,  # the `ci` profile would draw the same cases every night
-        phases=(Phase.explicit, Phase.generate),
+        phases=(Phase.explicit, Phase.reuse, Phase.generate),
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
         print_blob=False,

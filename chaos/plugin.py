@@ -34,6 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--stack", default="process", help="where the home system's nodes run (default: process)")
     group.addoption("--update", metavar="NAME_OR_FOLDER", help="an update to lay over the home system")
     group.addoption("--evidence", metavar="FOLDER", default="ownframe-evidence", help="where runs leave their evidence")
+    group.addoption(
+        "--hypothesis-database", metavar="FOLDER|redis://…", help="where Hypothesis keeps what it drew for a leak"
+    )
     group.addoption("--replay-times", metavar="N", type=int, help="executions of a replay file (default: its own)")
     group.addoption("--cases", metavar="N", type=int, help="plans that each scenario executes (default: its own)")
 
@@ -56,6 +59,7 @@ class _Session:
                 update=option("--update"),
                 evidence=Path(option("--evidence")),
                 cases=option("--cases"),
+                database=option("--hypothesis-database"),
             )
             self._run = Run(settings, say=self._say)
         return self._run

