@@ -352,13 +352,19 @@ class Household(RuleBasedStateMachine):
         was drawn for a plan that leaked, and is asked first.
         """
         __tracebackhide__ = True
-        test = get_state_machine_test(
-            cls, settings=_settings(cases, database and database.of(f"{cls.__module__}.{cls.__qualname__}"))
-        )
-        if seeded is not None:
-            test = seed(seeded)(test)
-        with current.using(chapter), contextlib.suppress(SearchEnded):
-            test()
+        mine = database.of(f"{cls.__module__}.{cls.__qualname__}") if database is not None else None
+        left, rounds = cases, 0
+        while left > 0:  # a plan that was drawn twice is executed once, so that some cases may be left
+            before = chapter.executions
+            test = get_state_machine_test(cls, settings=_settings(left, mine))
+            if seeded is not None:
+                test = seed((seeded, rounds) if rounds else seeded)(test)
+            with current.using(chapter), contextlib.suppress(SearchEnded):
+                test()
+            done = chapter.executions - before
+            if chapter.broken is not None or chapter.leaked is not None or chapter.over() or not done:
+                break  # at the latest when everything that is drawn was executed before
+            left, rounds = left - done, rounds + 1
         if chapter.broken is not None:
             raise chapter.broken
         return chapter.leaked

@@ -76,6 +76,10 @@ class _Chapter:
         self._ledger: dict[str, _Result] = {}
         self._leaks = leaks
 
+    @property
+    def executions(self) -> int:
+        return len(self.executed)
+
     def execute(self, plan: Plan) -> _Result:
         if plan.digest not in self._ledger:
             self.executed.append(plan)
@@ -102,7 +106,7 @@ class Quiet(Household):
 def test_every_plan_that_is_drawn_is_executed_once_and_ends_with_everybody_asking():
     chapter = _Chapter()
     assert Quiet.hunt(chapter, 12) is None
-    assert 1 <= len(chapter.executed) <= 12
+    assert len(chapter.executed) == 12
     assert len({p.digest for p in chapter.executed}) == len(chapter.executed)
     for plan in chapter.executed:
         assert plan.steps[-1] == AskTogether(tuple(Ask(o) for o in OWNERS))
@@ -405,3 +409,33 @@ def test_through_redis_machines_share_what_they_drew(tmp_path):
         finally:
             server.terminate()
     assert there.executed[0] == leaked
+
+
+@pytest.mark.parametrize("cases", [1, 7, 40])
+def test_as_many_cases_are_executed_as_were_asked_for_also_where_plans_are_drawn_twice(cases):
+    class Few(Household):
+        homes = OWNERS
+        motifs = ()
+
+        @rule(home=any_home)
+        def asks(self, home):
+            self.ask(home)
+
+    for number in (None, 1):
+        chapter = _Chapter()
+        Few.hunt(chapter, cases, seeded=number)
+        assert len(chapter.executed) == len({p.digest for p in chapter.executed}) == cases
+
+
+def test_a_scenario_that_has_only_one_plan_ends():
+    class One(Household):
+        homes = OWNERS
+        motifs = ()
+
+        @rule()
+        def nothing(self):
+            pass
+
+    chapter = _Chapter()
+    One.hunt(chapter, 20)
+    assert len(chapter.executed) == 1
