@@ -17,6 +17,7 @@ import msgspec
 from chaos import current
 from chaos.conditions import CLEAR, OUTAGE, REFUSED, TOXICS, Conditions, Fault, Way
 from chaos.errors import Misuse, NoSuchVerb, nearest
+from chaos.fates import counted
 from chaos.history import (
     Asked,
     Closed,
@@ -29,7 +30,9 @@ from chaos.history import (
     Reading,
     Restarted,
     SignedIn,
+    Touched,
 )
+from chaos.packetfaults import PACKET_FAULTS
 from chaos.plan import (
     DEFAULT_CAMERA,
     Ask,
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
 PATIENCE = 3.0
 """Seconds that an ask is waited for; above every time-out of the reference home, so that silence is the home's."""
 
+_PLACES_TOLD = 20
 LOST = 0.5
 """Seconds that a person looks at a frozen screen after a tap that it did not hear."""
 
@@ -387,6 +391,13 @@ class Case:
         for hub in self._home.owners:
             self._collect(hub)
         self._add_witnesses()
+        for link, kind, way, connection, touches in counted(self._home.links.touches()):
+            first, last, places = touches[0].at, touches[-1].at, tuple(t.place for t in touches[:_PLACES_TOLD])
+            event = Touched(
+                link=link, kind=kind, way=way, connection=connection,
+                packets=len(touches), first=first, last=last, places=places,
+            )  # fmt: skip
+            self._record(event)
         for hub, seen in self._seen.items():
             self._add_frames(hub, seen)
         return self.events
@@ -602,6 +613,8 @@ class Case:
         return Exchange(asked, way, until, signed_in=opened.owner is not None)
 
     def _witness(self, fault: Fault, change: ConditionsSet, opened: _Open, low: float, high: float) -> int:
+        if fault.kind in PACKET_FAULTS:
+            return self._home.links.touched(fault, low, high)
         if fault.kind != REFUSED:
             ways = change.conditions.ways_of(fault.kind)
             moved = sum(self._home.meter.moved(fault.link, way, low, high) for way in ways)

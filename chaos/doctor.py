@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from chaos import children, server, sockets
 from chaos.errors import OwnframeError
+from chaos.packetfaults import PACKET_FAULTS
 from chaos.verdict import Outcome
 
 
@@ -48,6 +50,7 @@ def examine() -> Iterator[Check]:
     cores = os.cpu_count() or 1
     yield Check("processor cores", "all", cores >= 2, str(cores), "two keep a case's waits apart from its work")
     yield _engine()
+    yield _packets()
 
 
 def tell(*, as_json: bool = False) -> Outcome:
@@ -86,6 +89,26 @@ def _engine() -> Check:
     except OwnframeError as missing:
         return Check("docker", "docker", good=False, found=str(missing), fix="only for --stack docker")
     return Check("docker", "docker", good=True, found=found)
+
+
+_PROBE = """
+from chaos import errors, packets
+try:
+    print("ok", packets.probe())
+except errors.OwnframeError as lack:
+    print(lack)
+"""
+
+
+def _packets() -> Check:
+    """Try netfilter in a process of its own, which is in a network namespace of its own then."""
+    done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=30, check=False)
+    before, _, way = done.stdout.strip().partition("ok ")
+    if done.returncode == 0 and way and not before:
+        kinds = ", ".join(PACKET_FAULTS)
+        return Check("packet faults", "docker", good=True, found=f"{kinds} ({way})")
+    said = (done.stdout.strip() or done.stderr.strip() or "nothing was said").splitlines()[-1]
+    return Check("packet faults", "docker", good=False, found=said, fix="only for --stack docker with packet faults")
 
 
 def _toxiproxy() -> Check:

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from chaos.conditions import Conditions, Fault
+from chaos.disturbance import Way
 from chaos.plan import Feed, NodeFault, Plan
 
 
@@ -185,6 +186,23 @@ class Met(_Event, frozen=True, tag="met"):
     amount: int
 
 
+class Touched(_Event, frozen=True, tag="touched"):
+    """A packet fault touched `packets` packets of a connection of `link`, the first at `first`, the last at `last`.
+
+    `connection` is told as its client and its server have it; `places` are the first of the places at which they were,
+    counted as the fault counts (`chaos.packetfaults`).
+    """
+
+    link: str
+    kind: str
+    way: Way
+    connection: str
+    packets: int
+    first: float
+    last: float
+    places: tuple[int, ...]
+
+
 class ControlSeen(_Event, frozen=True, tag="control_seen"):
     """A control's outcome: every hub with a crossed scene was reported, or every cut link stopped its picture."""
 
@@ -206,6 +224,7 @@ Event: TypeAlias = (
     | Restarted
     | MomentCame
     | Met
+    | Touched
     | ControlSeen
 )
 

@@ -24,7 +24,7 @@ from chaos.faults import NodeFaults
 from chaos.history import CaseEnded, CaseStarted, Event, Reading, Restarted
 from chaos.identity import Key, Register
 from chaos.links import Links
-from chaos.plan import DEFAULT_CAMERA, Plan, Reconnect
+from chaos.plan import DEFAULT_CAMERA, Plan, Reconnect, SetConditions
 from chaos.reading import Plane, Reader
 from chaos.remote import Refused
 from chaos.scene import SceneServer
@@ -185,6 +185,8 @@ class Home:
         self.faults.check(plan.steps)
         known = [k.name for k in self.topology.links]
         for step in plan.elements:
+            if isinstance(step, SetConditions):
+                self.links.check(step.link, step.conditions)
             links = step.links if isinstance(step, Reconnect) else ()
             for link in links:
                 if link not in known:

@@ -191,6 +191,11 @@ class Household(RuleBasedStateMachine):
         return self._chapter.home.faults.kinds
 
     @property
+    def packets_can(self) -> bool:
+        """Whether this run's stack has packet faults; `conditions.poor` draws them only then."""
+        return self._chapter.home.links.packets_can
+
+    @property
     def updated_nodes(self) -> Sequence[str]:
         """Names of the nodes that the run's update changes, or of those that serve everybody where it changes none."""
         home = self._chapter.home
@@ -234,7 +239,9 @@ class Household(RuleBasedStateMachine):
             raise Misuse(
                 f"{under!r} are no conditions; use conditions.EDGE, conditions.named('EDGE') or conditions.of(...)"
             )
-        self._add(SetConditions(self._one_of("link", link, self.links), under))
+        step = SetConditions(link, under)
+        self._check(step)
+        self._add(step)
 
     def clear(self, link: str | None = None) -> None:
         """The link is well again; without one, every link that the steps so far leave under conditions."""
@@ -407,7 +414,11 @@ class Household(RuleBasedStateMachine):
         match step:
             case Ask() | GiveUp() | ChangeAccount() | LetAge():
                 self._home(step.home)
-            case SetConditions() | ClearStep():
+            case SetConditions():
+                self._one_of("link", step.link, self.links)
+                if step.conditions.packets:
+                    self._chapter.home.links.check(step.link, step.conditions)
+            case ClearStep():
                 self._one_of("link", step.link, self.links)
             case Reconnect():
                 for link in step.links:

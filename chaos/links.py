@@ -14,7 +14,7 @@ import contextlib
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -23,13 +23,18 @@ from toxiproxy.api import APIConsumer  # noqa: TID251 - here alone
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists  # noqa: TID251
 
 from chaos import children
-from chaos.conditions import CLEAR, Conditions, Way
+from chaos.conditions import CLEAR, Conditions
+from chaos.disturbance import Way
 from chaos.errors import Misuse, Surroundings, nearest
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from chaos.conditions import Fault
+    from chaos.fates import Touch
+    from chaos.packetfaults import AnyPacketFault
 
 LIMIT = 4.0
 """Seconds for one answer of the server. It needs 1 ms, or 2 s to remove a reset_peer; after 5 s it would lose data
@@ -243,15 +248,42 @@ class Toxiproxy(Server):
         raise self._died()
 
 
+class Packets(Protocol):
+    """What does packet faults; `chaos.packets.PacketLayer` is one."""
+
+    def refuse(self, faults: Sequence[AnyPacketFault]) -> None:
+        """Raise `Misuse` for a fault that cannot be had."""
+
+    def set(self, link: str, faults: Sequence[AnyPacketFault]) -> None:
+        """Put a link under these faults, in place of those that it was under."""
+
+    def clear(self) -> None:
+        """End every fault, and forget what was touched."""
+
+    def touched(self, fault: Fault, began: float, ended: float) -> int:
+        """Return how many packets that fault touched between two instants."""
+
+    def touches(self) -> tuple[Touch, ...]:
+        """Return what was touched since the faults were cleared last."""
+
+
 class Links:
     """The links of one home, each a proxy of `toxiproxy`; call `fresh` before use and between cases.
 
-    Threads may share it; changes are made one after the other, each in about 10 ms.
+    `packets` does packet faults; where there is none, it is a sentence that says why not. Threads may share it; changes
+    are made one after the other, each in about 10 ms.
     """
 
-    def __init__(self, toxiproxy: Server, hops: Mapping[str, Hop]) -> None:
+    def __init__(
+        self,
+        toxiproxy: Server,
+        hops: Mapping[str, Hop],
+        packets: Packets | str = "these links have no network namespace of their own",
+    ) -> None:
         self._server = toxiproxy
         self._hops = dict(hops)
+        self._packets = None if isinstance(packets, str) else packets
+        self._no_packets = packets if isinstance(packets, str) else ""
         self._lock = threading.Lock()
         self._now = dict.fromkeys(self._hops, CLEAR)
         self.restarts: list[float] = []
@@ -262,6 +294,30 @@ class Links:
         """The hop of each link."""
         return self._hops
 
+    @property
+    def packets_can(self) -> bool:
+        """Whether conditions with packet faults can be had."""
+        return self._packets is not None
+
+    def check(self, link: str, conditions: Conditions) -> None:
+        """Raise `Misuse` for an unknown link, or for conditions that cannot be had on it."""
+        self._known(link)
+        if self._packets is not None:
+            self._packets.refuse(conditions.packets)
+        elif conditions.packets:
+            raise Misuse(
+                f"{conditions.describe()} on {link} cannot be done: {self._no_packets}; use --stack docker on a "
+                "machine where `ownframe doctor` finds packet faults, or leave them out (Conditions.without_packets)"
+            )
+
+    def touched(self, fault: Fault, began: float, ended: float) -> int:
+        """Return how many packets a packet fault touched between two instants (seconds, monotonic)."""
+        return self._packets.touched(fault, began, ended) if self._packets is not None else 0
+
+    def touches(self) -> tuple[Touch, ...]:
+        """Return which packets were touched since `fresh`."""
+        return self._packets.touches() if self._packets is not None else ()
+
     def fresh(self) -> None:
         """Delete and make every proxy anew: clear, all connections dropped. This is the reset between cases.
 
@@ -269,6 +325,8 @@ class Links:
         """
         with self._lock:
             self._now = dict.fromkeys(self._hops, CLEAR)
+            if self._packets is not None:
+                self._packets.clear()
             try:
                 if self._server.is_full():
                     self._start_anew()
@@ -283,9 +341,9 @@ class Links:
         """Put `link` under `conditions`, replacing what it was under; confirmed by reading back.
 
         Returns when the change began and ended (seconds, monotonic). Which changes drop the link's connections is in
-        docs/conditions.md. Raises `Misuse` for an unknown link, `Surroundings` when the server fails.
+        docs/conditions.md. Raises `Misuse` as `check` does, `Surroundings` when the server fails.
         """
-        self._known(link)
+        self.check(link, conditions)
         with self._lock:
             began = time.monotonic()
             self._now[link] = conditions
@@ -294,6 +352,10 @@ class Links:
                 self._compare(link, self._proxy(link))
             except _Hung:
                 self._replace_server()
+            if self._packets is not None:
+                self._packets.set(link, conditions.packets)
+            if any(fault.NEW_CONNECTIONS for fault in conditions.packets):
+                self._drop(link)
             return began, time.monotonic()
 
     def redial(self, link: str, upstream: str) -> None:
@@ -304,15 +366,7 @@ class Links:
         self._known(link)
         with self._lock:
             self._hops[link] = msgspec.structs.replace(self._hops[link], upstream=upstream)
-            try:
-                self._server.call("DELETE", self._path(link))
-                entry = [self._entry(link, enabled=self._now[link].calm)]
-                self._wait_ports_free(lambda: self._server.call("POST", "/populate", entry))
-                if not self._now[link].calm:
-                    self._change(link, self._now[link])
-                self._compare(link, self._proxy(link))
-            except _Hung:
-                self._replace_server()
+            self._drop(link)
 
     @contextlib.contextmanager
     def under(self, link: str, conditions: Conditions) -> Iterator[None]:
@@ -327,6 +381,18 @@ class Links:
         """Return what `link` is under, or is being put under."""
         self._known(link)
         return self._now[link]
+
+    def _drop(self, link: str) -> None:
+        """Make a link's proxy anew as it is, so that its connections drop."""
+        try:
+            self._server.call("DELETE", self._path(link))
+            entry = [self._entry(link, enabled=self._now[link].calm)]
+            self._wait_ports_free(lambda: self._server.call("POST", "/populate", entry))
+            if not self._now[link].calm:
+                self._change(link, self._now[link])
+            self._compare(link, self._proxy(link))
+        except _Hung:
+            self._replace_server()
 
     def _known(self, link: str) -> None:
         if link not in self._hops:

@@ -26,6 +26,7 @@ from chaos.fingerprints import Mechanism, mechanism
 from chaos.history import Asked, CaseStarted, ConditionsSet, Event
 from chaos.home import Home, check_plan
 from chaos.identity import Key
+from chaos.packetfaults import PACKET_FAULTS
 from chaos.plan import (
     Ask,
     Attach,
@@ -591,6 +592,7 @@ class Chapter:
         return SetConditions(fault.link, self._drawn(fault)), Clear(fault.link)
 
     def _drawn(self, fault: Fault) -> Conditions:
-        return next(
+        drawn = next(
             e.conditions for e in self.events if isinstance(e, ConditionsSet) and fault in e.conditions.faults(e.link)
         )
+        return drawn.soonest() if fault.kind in PACKET_FAULTS else drawn

@@ -17,7 +17,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeAlias
@@ -29,7 +29,7 @@ from chaos.errors import Misuse, Surroundings, nearest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chaos.conditions import Way
+    from chaos.disturbance import Way
 
 PERIOD = 0.02
 """Seconds between samples: the resolution in time of everything a `Meter` says."""
@@ -49,6 +49,7 @@ _SOL_NETLINK, _ADD_MEMBERSHIP, _TCP_DESTROY = 270, 1, 1
 _ERROR, _DONE = 2, 3
 _INFO, _BYTECODE = 2, 1
 _ESTABLISHED, _CLOSE_WAIT = 1, 8
+_ENDING = sum(1 << state for state in (4, 5, 6, 8, 9, 11))  # among them TIME_WAIT
 _WITH_INFO = sum(1 << state for state in (1, 4, 5, 8, 9, 11))  # all but opening, listening and TIME_WAIT
 _RECEIVED_AT, _SENT_AT = 128, 200  # tcpi_bytes_received, tcpi_bytes_sent (Linux 4.19) in struct tcp_info
 _FIN_SEEN = (7, 8, 9, 11)  # closed, CLOSE_WAIT, LAST_ACK, CLOSING: a FIN counts as one byte received
@@ -426,6 +427,42 @@ def _decode(data: bytes, rows: list[_Row]) -> bool:
             attribute += max(4, (size + 3) & ~3)
         at += max(16, (length + 3) & ~3)
     return False
+
+
+def ends(netlink: Netlink) -> list[tuple[str, int, str, int]]:
+    """Return the connections in a network namespace that are ending or just have.
+
+    Each is its local address and port, and the remote ones. Raises `Surroundings` when the kernel does not tell.
+    """
+    request = struct.pack("=BBBBI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0, _ENDING) + bytes(48)
+    request = struct.pack("=IHHII", 16 + len(request), _SOCK_DIAG_BY_FAMILY, _DUMP, 1, 0) + request
+    asking, told = netlink()
+    found: list[tuple[str, int, str, int]] = []
+    try:
+        with asking, told:
+            asking.settimeout(5.0)
+            asking.send(request)
+            while True:
+                data = asking.recv(1 << 18)
+                for at, kind in _told_of(data):
+                    if kind == _DONE:
+                        return found
+                    local, remote = struct.unpack_from(">HH", data, at + 4)
+                    here, there = (socket.inet_ntoa(data[at + n : at + n + 4]) for n in (8, 24))
+                    found.append((here, local, there, remote))
+    except OSError as why:
+        raise _untold(why) from why
+
+
+def _told_of(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where each message of a netlink datagram has its body, and of which kind it is."""
+    at = 0
+    while at + 16 <= len(data):
+        length, kind = struct.unpack_from("=IH", data, at)
+        if kind == _ERROR:
+            raise OSError(-struct.unpack_from("=i", data, at + 16)[0], "netlink refused the request")
+        yield at + 16, kind
+        at += max(16, (length + 3) & ~3)
 
 
 def _untold(why: object) -> Surroundings:

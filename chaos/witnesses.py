@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chaos.conditions import Fault, Way
+from chaos.conditions import Fault
+from chaos.disturbance import Way
 from chaos.history import Asked, Event, Met, NodeFaultSet, Restarted
 from chaos.plan import NodeFault
 

@@ -27,7 +27,9 @@ from chaos.conditions import (
     poor,
     toxic,
 )
+from chaos.disturbance import calmer_rungs
 from chaos.errors import Misuse
+from chaos.packetfaults import NTH, PacketFault
 
 # name: (down kbit/s, up kbit/s, delay down ms, delay up ms) as published; docs/conditions.md has the sources
 PUBLISHED = {
@@ -41,7 +43,10 @@ PUBLISHED = {
     "DSL_POOR": (2000, 2000, 70, 70),
     "WIFI_GOOD": (30_000, 30_000, 40, 40),
     "SATELLITE": (1000, 256, 300, 300),
+    "EDGE_LOSSY": (240, 200, 400, 440),
 }
+WITHOUT_RATE = {"LEO_SATELLITE": 20, "LOSSY": 50, "FLAKY": 75, "WIFI_UNSTABLE": 0, "WIFI_VERY_UNSTABLE": 0}
+"""Of these a delay is published, the same each way, and packet faults (tests/test_packetfaults.py)."""
 RISING = st.sampled_from([c for c in NAMED.values() if not c.calm])
 
 
@@ -56,8 +61,13 @@ def test_a_named_condition_has_the_published_numbers(name: str, numbers: tuple[i
     }
 
 
+@pytest.mark.parametrize(("name", "delay"), WITHOUT_RATE.items())
+def test_a_named_condition_without_a_published_rate_has_none(name: str, delay: int) -> None:
+    assert named(name).toxics == tuple(Latency(way=way, latency=delay) for way in (Way.DOWN, Way.UP) if delay)
+
+
 def test_every_named_condition_is_published_or_one_of_our_three() -> None:
-    assert NAMED.keys() == PUBLISHED.keys() | {"CLEAR", "OUTAGE", "BLACK_HOLE"}
+    assert NAMED.keys() == PUBLISHED.keys() | WITHOUT_RATE.keys() | {"CLEAR", "OUTAGE", "BLACK_HOLE"}
 
 
 def test_clear_does_nothing_an_outage_refuses_and_a_black_hole_passes_nothing_either_way() -> None:
@@ -153,11 +163,19 @@ def _weight(c: Conditions) -> tuple[int, int]:
     if c.refused:
         return 99, 0
 
-    def far(t: Toxic, attribute: str, ladder: tuple[int, ...]) -> int:
-        value = getattr(t, attribute)
-        return ladder.index(value) if value in ladder else len(ladder)
+    def packets(f: PacketFault) -> int:
+        places = getattr(f, "at", ())
+        single = (far_of(NTH, places[0]) if len(places) == 1 and not f.of else 0) if places else 0
+        return 1_000 * (len(places) + bool(getattr(f, "of", 0))) + single
 
-    return len(c.toxics), sum(far(t, a, rungs) for t in c.toxics for a, rungs in t.LADDERS.items())
+    faults = (*c.toxics, *c.packets)
+    ladders = sum(far_of(rungs, getattr(f, a)) for f in faults for a, rungs in f.LADDERS.items())
+    return len(faults), ladders + sum(packets(f) for f in c.packets)
+
+
+def far_of(ladder: tuple[int, ...], value: int) -> int:
+    """A value between two rungs is further than the one before it."""
+    return 2 * ladder.index(value) if value in ladder else 2 * len(calmer_rungs(ladder, value)) - 1
 
 
 @given(poor() | RISING)

@@ -37,6 +37,7 @@ NAMED = {
     "origin",
     "portswigger.net",
     "relay",
+    "scapy.readthedocs.io",
     "securityboulevard.com",
     "sensor.invalid",
     "siliconrepublic.com",

@@ -240,7 +240,8 @@ def sources(updated: bool) -> Path:
 def pasted(program: str, **scope: object) -> tuple[Step, ...]:
     """Run a printed program in a real `Household` and return the steps that it adds."""
     stack = SimpleNamespace(name="docker", faults=frozenset(get_args(NodeFault)))
-    chapter = SimpleNamespace(home=SimpleNamespace(topology=TOPOLOGY, faults=NodeFaults(TOPOLOGY, stack, sources)))
+    faults, links = NodeFaults(TOPOLOGY, stack, sources), SimpleNamespace(check=lambda *_: None)
+    chapter = SimpleNamespace(home=SimpleNamespace(topology=TOPOLOGY, faults=faults, links=links))
     with current.using(chapter):  # type: ignore[arg-type]
         scenario = Pasted()
     exec(program, {**vars(plan), "conditions": conditions, "self": scenario, **scope})

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import socket
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,9 @@ import msgspec
 
 from chaos import children, sockets
 from chaos.errors import Surroundings
+from chaos.fates import Halves
 from chaos.links import Hop, Links
+from chaos.packets import PacketLayer
 from chaos.plan import NodeFault
 from chaos.remote import Remote
 from chaos.scene import SceneServer
@@ -29,7 +33,8 @@ from chaos.stacks.docker_engine import each
 from chaos.stacks.docker_faults import ContainerFaults
 from chaos.stacks.docker_images import Images
 from chaos.stacks.docker_networks import ADDRESS_BITS, Network, Networks
-from chaos.stacks.docker_wire import API_PORT, ContainerToxiproxy, Wire
+from chaos.stacks.docker_tap import CAPABILITIES, Tap
+from chaos.stacks.docker_wire import API_PORT, ContainerToxiproxy, Door, Wire
 from chaos.topology import Node, Topology, fill
 
 if TYPE_CHECKING:
@@ -61,6 +66,8 @@ class DockerStack:
         self._dialled: dict[str, str] = {}
         self._wire: Wire | None = None
         self.parts: Mapping[str, str] = {}
+        self._tap: Tap | None = None
+        self._packets: PacketLayer | None = None
 
     # Life.
 
@@ -106,10 +113,12 @@ class DockerStack:
         # the wire first: it has most networks, which take the engine the longest
         each(lambda c: c.start(), self._containers.values())
         wire.accept(self._containers["wire"])
-        server.start()
-        self._containers["toxiproxy"] = server.container
         self._server = server
-        self.links = Links(server, hops)
+        with ThreadPoolExecutor(1, thread_name_prefix="ownframe-docker") as pool:
+            packets = pool.submit(self._packets_of, images.base, networks)
+            server.start()
+        self._containers["toxiproxy"] = server.container
+        self.links = Links(server, hops, packets.result())
         self.links.fresh()
         self._faults = ContainerFaults(plan, networks, self._containers, self.links)
         for node in topology.nodes:
@@ -119,6 +128,12 @@ class DockerStack:
         """Remove every container and network of this run."""
         for container in self._containers.values():
             container.forget()
+        if self._packets is not None:
+            self._packets.stop()
+            self._packets = None
+        if self._tap is not None:
+            self._tap.close()
+            self._tap = None
         if self._wire is not None:
             self._wire.close()
             self._wire = None
@@ -130,6 +145,8 @@ class DockerStack:
     def check(self) -> None:
         """Raise `Surroundings` when a node or Toxiproxy died by itself."""
         self._server.check()
+        if self._packets is not None:
+            self._packets.check()
         for name, container in self._containers.items():
             how = container.ended()
             if how is not None:
@@ -191,6 +208,25 @@ class DockerStack:
         """Return a meter of Toxiproxy's sockets."""
         assert self._wire is not None, "a meter is made while its stack runs"
         return sockets.Meter(self.links.hops, self._wire.netlink, moves=ADDRESS_BITS)
+
+    def _packets_of(self, base: str, networks: dict[str, Network]) -> PacketLayer | str:
+        """Start what reaches packets in the wire's network, or say why it cannot be had: the rest works without."""
+        wire = self._wire
+        assert wire is not None, "its network is there"
+        self._tap = tap = Tap(Door(wire.folder, "tap", socket.SOCK_SEQPACKET))
+        shares = self._containers["wire"].id
+        spec = self._spec("tap", base, tap.command, shares=shares, mounts=wire.mounts, capabilities=CAPABILITIES)
+        try:
+            container = self._made(("tap", spec), self._labels)
+            container.start()
+            layer = PacketLayer(tap.accept(container), self._plan.halves(networks), lambda: sockets.ends(wire.netlink))
+            self._packets = layer
+            layer.start()
+        except Surroundings as lack:
+            self._say(str(lack))
+            return str(lack).splitlines()[0]
+        self._containers["tap"] = container
+        return layer
 
     # Who is where.
 
@@ -325,6 +361,20 @@ class _Plan:
                 f"{networks[_client_side(k.name)].proxy}:{self.listens[k.name]}",
                 f"{networks[_server_side(k.name)].node}:{self.ports[k.server, k.port]}",
                 k.device_dials,
+            )
+            for k in self._topology.links
+        }
+
+    def halves(self, networks: dict[str, Network]) -> dict[str, Halves]:
+        """Return where each link crosses Toxiproxy's network namespace."""
+        return {
+            k.name: Halves(
+                device_dials=k.device_dials,
+                client=networks[_client_side(k.name)].proxy,
+                listens=self.listens[k.name],
+                server=networks[_server_side(k.name)].proxy,
+                dials=self.ports[k.server, k.port],
+                spare=networks[_server_side(k.name)].nobody,
             )
             for k in self._topology.links
         }

@@ -54,6 +54,8 @@ class Spec(msgspec.Struct, frozen=True):
     """Folders of this machine by where the container sees them, for reading."""
     sysctls: Mapping[str, str] = {}
     """Settings of its network's kernel, beside those that every container has."""
+    capabilities: tuple[str, ...] = ()
+    """What it may beyond other containers, which may nothing; it then has the user 0, since others keep none."""
 
 
 class Container:
@@ -206,6 +208,7 @@ def _create(client: DockerClient, spec: Spec, labels: Mapping[str, str]) -> str:
     mode = f"container:{spec.shares}" if not own else first.network if first else "none"
     host = api.create_host_config(
         cap_drop=["ALL"],
+        cap_add=list(spec.capabilities) or None,
         security_opt=["no-new-privileges:true", *(["label=disable"] if spec.mounts else [])],
         read_only=True,
         tmpfs={"/tmp": "rw,noexec,nosuid,nodev,size=32m,mode=1777"},  # noqa: S108 - inside the container
@@ -232,7 +235,7 @@ def _create(client: DockerClient, spec: Spec, labels: Mapping[str, str]) -> str:
         list(spec.command) or None,
         name=spec.name,
         hostname=None if spec.shares else spec.name.rpartition("--")[2],
-        user=USER,
+        user="0:0" if spec.capabilities else USER,
         environment=dict(spec.environment),
         labels=dict(labels),
         host_config=host,

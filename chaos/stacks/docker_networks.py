@@ -62,6 +62,11 @@ class Network(msgspec.Struct, frozen=True):
         """The node's address."""
         return str(self.subnet[3])
 
+    @property
+    def nobody(self) -> str:
+        """The address that is announced as the way out, and that nobody has."""
+        return str(self.subnet[6])
+
 
 class Networks:
     """Makes the networks of one run from the range; threads may share it."""

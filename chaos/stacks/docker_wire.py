@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +29,45 @@ while way.recv(1):
 """Ends with the harness, whose end of the socket is then closed. 4 is NETLINK_SOCK_DIAG."""
 
 
+class Door:
+    """A Unix socket in a folder that a container sees as ``/ownframe``, to which the container connects once."""
+
+    def __init__(self, folder: Path, name: str, kind: int = socket.SOCK_STREAM) -> None:
+        folder.mkdir(mode=0o755, exist_ok=True)
+        self.mounts = {"/ownframe": str(folder)}
+        self._waiting = socket.socket(socket.AF_UNIX, kind)
+        # a socket's path may have 107 characters, and a state folder may be deep
+        here = os.open(folder, os.O_PATH)
+        try:
+            self._waiting.bind(f"/proc/self/fd/{here}/{name}")
+        finally:
+            os.close(here)
+        (folder / name).chmod(0o666)  # the folders above let in this user alone; the container has another
+        self._waiting.listen(1)
+
+    def accept(self, container: Container) -> socket.socket:
+        """Wait for the container, which was started, to connect."""
+        deadline = time.monotonic() + READY_WITHIN
+        self._waiting.settimeout(0.5)
+        while True:
+            try:
+                way, _ = self._waiting.accept()
+            except TimeoutError:
+                how = container.ended()
+                if how is not None or time.monotonic() > deadline:
+                    raise Surroundings(
+                        f"waited for the container {container.name} to report ({how or 'running'}); the engine must "
+                        f"see this machine's files. Its last lines:\n{container.tail()}"
+                    ) from None
+            else:
+                way.settimeout(READY_WITHIN)
+                return way
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        self._waiting.close()
+
+
 class Wire:
     """What the harness has to do with the wire: a Unix socket over which it is given netlink sockets.
 
@@ -42,43 +82,28 @@ class Wire:
     network takes 3 s like this, and 127 s without, where a change of that link was given up after `links.LIMIT`."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o755)
-        self.mounts = {"/ownframe": str(folder)}
+        self.folder = folder
+        self._door = Door(folder, _SOCKET)
+        self.mounts = self._door.mounts
         self._way: socket.socket | None = None
-        self._waiting = socket.socket(socket.AF_UNIX)
-        # a socket's path may have 107 characters, and a state folder may be deep
-        here = os.open(folder, os.O_PATH)
-        try:
-            self._waiting.bind(f"/proc/self/fd/{here}/{_SOCKET}")
-        finally:
-            os.close(here)
-        (folder / _SOCKET).chmod(0o666)  # the folders above let in this user alone; the container has another
-        self._waiting.listen(1)
+        self._lock = threading.Lock()
 
     def accept(self, container: Container) -> None:
         """Wait for the container, which was started, to connect."""
-        self._waiting.settimeout(READY_WITHIN)
-        try:
-            self._way, _ = self._waiting.accept()
-        except TimeoutError:
-            how = container.ended() or "running"
-            raise Surroundings(
-                f"waited {READY_WITHIN:.0f} s for the container that holds Toxiproxy's network to report ({how}); the "
-                f"engine must see this machine's files. Its last lines:\n{container.tail()}"
-            ) from None
-        self._way.settimeout(READY_WITHIN)
+        self._way = self._door.accept(container)
 
     def netlink(self) -> tuple[socket.socket, socket.socket]:
         """Return two netlink sockets of Toxiproxy's network namespace, as `chaos.sockets.Meter` wants them."""
         assert self._way is not None, "the wire has reported"
-        self._way.sendall(b"?")
-        _, files, _, _ = socket.recv_fds(self._way, 16, 2)
+        with self._lock:
+            self._way.sendall(b"?")
+            _, files, _, _ = socket.recv_fds(self._way, 16, 2)
         asking, told = (socket.socket(fileno=f) for f in files)
         return asking, told
 
     def close(self) -> None:
         """Let go of the socket; the container ends."""
-        self._waiting.close()
+        self._door.close()
         if self._way is not None:
             self._way.close()
 
