@@ -138,3 +138,9 @@ def _anchors(page: Path) -> set[str]:
     tokens = MarkdownIt().parse(page.read_text())
     heads = [tokens[i + 1].content for i, t in enumerate(tokens) if t.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+def test_every_page_is_named_in_the_index():
+    """`tox -e docs` would say so too, later and with less patience."""
+    named = set(re.findall(r"^([a-z-]+)$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE))
+    assert {p.stem for p in (ROOT / "docs").glob("*.md")} - {"index"} == named
