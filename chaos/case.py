@@ -31,6 +31,7 @@ from chaos.history import (
     Restarted,
     SignedIn,
     Touched,
+    Unseen,
 )
 from chaos.packetfaults import PACKET_FAULTS
 from chaos.plan import (
@@ -62,7 +63,7 @@ from chaos.plan import (
     Step,
 )
 from chaos.reading import grown
-from chaos.remote import AskState
+from chaos.remote import AskState, Refused
 from chaos.witnesses import Exchange, proofs, spans
 
 if TYPE_CHECKING:
@@ -195,8 +196,12 @@ class Case:
             return
         self._feed_ended(home)
         began = time.monotonic()
-        self._home.hubs[home].close_feed()
-        self._record(Closed(hub=home, began=began, ended=time.monotonic()))
+        try:
+            self._home.hubs[home].close_feed()
+        except Refused as refused:
+            self._unseen(home, began, f"its feed could not be closed: {refused}")
+        else:
+            self._record(Closed(hub=home, began=began, ended=time.monotonic()))
 
     def change_account(self, home: str, *, owner: str) -> None:
         """Sign the hub in `home` out, and in to `owner`'s account, through whatever its network is now.
@@ -400,6 +405,8 @@ class Case:
             self._record(event)
         for hub, seen in self._seen.items():
             self._add_frames(hub, seen)
+            for gap in self._home.displays[hub].gaps():
+                self._record(Unseen(hub=hub, at=gap.at, until=gap.until, why=gap.why))
         return self.events
 
     def captured(self, home: str) -> list[float]:
@@ -461,7 +468,10 @@ class Case:
             self._asks[opened.number] = self._open[home] = opened
         barrier.wait(timeout=10)
         began = self._home.meter.mark()
-        ask = hub.ask(camera, feed)
+        try:
+            ask = hub.ask(camera, feed)
+        except Refused as refused:
+            return self._not_taken(opened, home, camera, feed, began, refused)
         taken = time.monotonic()
         if heard is not None:
             heard.set()
@@ -491,12 +501,27 @@ class Case:
         """Tap on a screen that does not hear it: nothing is taken, and what was open stays open."""
         began = time.monotonic()
         wait_until_clock(began + LOST)
+        return self._record_lost(number, home, camera, feed, began)
+
+    def _not_taken(self, opened: _Open, home: str, camera: str, feed: Feed, began: float, refused: Refused) -> Asked:
+        """Note an ask that the hub refused, as one does whose screen hangs: nobody can say what follows from that."""
+        with self._lock:
+            del self._asks[opened.number]
+            if self._open.get(home) is opened:
+                del self._open[home]
+        self._unseen(home, began, f"it did not take an ask: {refused}")
+        return self._record_lost(opened.number, home, camera, feed, began)
+
+    def _record_lost(self, number: int, home: str, camera: str, feed: Feed, began: float) -> Asked:
         now = time.monotonic()
         lost = Asked(
             ask=number, hub=home, camera=camera, feed=feed, began=began, taken=now, settled=now, outcome="lost"
         )
         self._record(lost)
         return lost
+
+    def _unseen(self, home: str, began: float, why: str) -> None:
+        self._record(Unseen(hub=home, at=began, until=time.monotonic(), why=why))
 
     def _feed_ended(self, home: str) -> None:
         """Note until when the last ask of a hub could still exchange anything, and what refused it."""

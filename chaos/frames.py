@@ -86,6 +86,14 @@ def luma_of_rgb(raw: bytes, width: int, height: int) -> Plane:
     return np.asarray(cv2.cvtColor(picture_of_rgb(raw, width, height), cv2.COLOR_RGB2GRAY), np.uint8)
 
 
+def rgb_of_jpeg(data: bytes) -> tuple[int, int, bytes]:
+    """Return (width, height, RGB24) of a JPEG; raises `ValueError` for anything else, also when it is cut."""
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"a JPEG of {width}x{height} pixels")
+    return width, height, np.asarray(simplejpeg.decode_jpeg(data, "RGB")).tobytes()
+
+
 def encode_jpeg(picture: Picture, quality: int = 92) -> bytes:
     """Return an (H, W, 3) RGB or (H, W) luma array as a JPEG (4:2:0)."""
     if picture.ndim == 2:

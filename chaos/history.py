@@ -119,6 +119,15 @@ class Displayed(_Event, frozen=True, tag="displayed"):
     damaged: bool = False
 
 
+class Unseen(_Event, frozen=True, tag="unseen"):
+    """From `at` until `until` nobody knows what was on `hub`'s screen, and `why`: it can be no pass."""
+
+    hub: str
+    at: float
+    until: float
+    why: str
+
+
 class ConditionsSet(_Event, frozen=True, tag="conditions_set"):
     """`link` came under `conditions` between `began` and `ended`."""
 
@@ -219,6 +228,7 @@ Event: TypeAlias = (
     | Asked
     | Closed
     | Displayed
+    | Unseen
     | ConditionsSet
     | NodeFaultSet
     | Restarted

@@ -6,6 +6,7 @@ then every camera films its new badge and every screen is blank, which is judged
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -215,7 +216,7 @@ class Home:
                 self.stack.run_beside(node.name, node.forget)
         self.scene.case = number
         self.contract.provision()
-        in_parallel(self.hubs.values(), lambda hub: hub.close_feed())
+        in_parallel(self.hubs.values(), _close_feed)
         events = self._restart_lit_hubs()
         self.wait_filming({o: o for o in self.owners})
         return events
@@ -245,7 +246,7 @@ class Home:
     def _lit(self, display: Display) -> str | None:
         """Return what a screen shows now, or None when it is blank, judged from its pixels."""
         shown = display.collect()
-        if not shown:
+        if not shown or shown[-1].until is not None:
             return "no screen at all"
         reading = self.eye.read(display, shown[-1].digest, lambda _: True)
         self.eye.forget()
@@ -318,3 +319,9 @@ class Home:
     def __exit__(self, *exc: object) -> None:
         """Stop everything."""
         self.stop()
+
+
+def _close_feed(hub: Hub) -> None:
+    """Close a hub's feed; one that refuses is told by its screen, which is looked at next."""
+    with contextlib.suppress(Refused):
+        hub.close_feed()

@@ -33,6 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ownframe", "network-fault chaos scenarios")
     group.addoption("--stack", default="process", help="where the home system's nodes run (default: process)")
     group.addoption("--update", metavar="NAME_OR_FOLDER", help="an update to lay over the home system")
+    group.addoption("--display", default="headless", help="what the hubs' screens are (default: headless; chromium)")
+    group.addoption("--camera", default="reference", help="what the cameras are (default: reference)")
     group.addoption("--evidence", metavar="FOLDER", default="ownframe-evidence", help="where runs leave their evidence")
     group.addoption(
         "--hypothesis-database", metavar="FOLDER|redis://…", help="where Hypothesis keeps what it drew for a leak"
@@ -60,6 +62,8 @@ class _Session:
                 evidence=Path(option("--evidence")),
                 cases=option("--cases"),
                 database=option("--hypothesis-database"),
+                display=option("--display"),
+                camera=option("--camera"),
             )
             self._run = Run(settings, say=self._say)
         return self._run

@@ -86,6 +86,7 @@ DIRECTED_BUDGET = 24
 class Settings(msgspec.Struct, frozen=True):
     """What a run is told: the stack by name, an update by name or path, where evidence goes.
 
+    `display` and `camera` choose what the hubs' screens and the cameras are, of what the home system offers.
     `cases` is how many plans a chapter executes (None: as many as its scenario says), `shrink_budget` how many
     executions, and `shrink_seconds` how long, shrinking may take. With `known`, plans of the register are executed
     before others are drawn; `database` is where Hypothesis keeps what it drew, see `chaos.drawn`.
@@ -99,6 +100,13 @@ class Settings(msgspec.Struct, frozen=True):
     shrink_seconds: float = SHRINK_SECONDS
     known: bool = True
     database: str | None = None
+    display: str = "headless"
+    camera: str = "reference"
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """Return what is chosen of the home system."""
+        return {"display": self.display, "camera": self.camera}
 
 
 class CaseResult(msgspec.Struct, frozen=True):
@@ -207,7 +215,7 @@ class Run:
 
     def contract(self, owners: tuple[str, ...]) -> Reference:
         """Return what the home system of these owners is made of; nothing is started."""
-        return Reference(owners, self.update)
+        return Reference(owners, self.update, self.settings.choices)
 
     def home(self, owners: tuple[str, ...]) -> Home:
         """Return the running home system of these owners, started at its first use."""
@@ -280,6 +288,7 @@ class Run:
         about: dict[str, object] = {
             "format": evidence.FORMAT,
             "stack": self.settings.stack,
+            **self.settings.choices,
             "update": None if self.update is None else {"name": self.update.name, "digest": self.update.digest},
             "ownframe": importlib.metadata.version("ownframe"),
             "python": platform.python_version(),

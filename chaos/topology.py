@@ -12,6 +12,7 @@ stand for one node or link per owner. Addresses are written as placeholders that
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -110,6 +111,9 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `ports` are names; ``operator`` is the one outside every faulted link. `command` runs in the home's folder.
     `forget` is a command that makes it forget all that it keeps, run beside it when a case begins; a node that speaks
     the operator contract is told to instead. `evict` lets a cache go of what it can, as when its memory is short.
+    `screen` says how a hub's screen is seen (``docs/displays.md``). `dockerfile` is what a container's image is built
+    from where that is not its folder's own, and the other three are what it may have at most: MB of memory, MB of
+    ``/tmp``, processes and threads.
 
     A `container` is run as it is described; its ports are those of `numbers`, its command and environment its own.
     """
@@ -123,6 +127,11 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     owner: str | None = None
     forget: tuple[str, ...] = ()
     evict: tuple[str, ...] = ()
+    screen: str = "journal"
+    dockerfile: str | None = None
+    memory_mb: int = 256
+    tmp_mb: int = 32
+    processes: int = 128
     numbers: dict[str, int] = {}
     container: Described | None = None
 
@@ -231,20 +240,30 @@ def check_owners(owners: tuple[str, ...]) -> None:
             raise Misuse(f"{owner!r} is no owner's name; expected lower-case letters, digits and '-', a letter first")
 
 
-def from_toml(described: dict[str, Any], owners: tuple[str, ...]) -> Topology:
+def from_toml(described: dict[str, Any], owners: tuple[str, ...], choices: Mapping[str, str] | None = None) -> Topology:
     """Return the topology that a parsed ``home.toml`` describes for these owners.
 
-    Raises `Misuse` for an unknown table or field, two nodes or links of one name, a link whose end is no node, or a
-    port that its server does not have.
+    `choices` takes other nodes in the place of those that the file has first: ``{"display": "chromium"}`` those of the
+    tables ``[display.chromium.node.…]``; see `choices_of`. Raises `Misuse` for an unknown table, field or choice, two
+    nodes or links of one name, a link whose end is no node, or a port that its server does not have.
     """
     check_owners(owners)
     if described.get("schema", 1) != 1:
         raise Misuse(f"home.toml has schema {described['schema']!r}; this version reads schema 1")
-    for table in described.keys() - {"schema", "node", "link"}:
-        raise Misuse(f"home.toml has a table {table!r}{nearest(table, ['node', 'link'])}")
+    for table in described.keys() - {"schema", "node", "link", *CHOICES}:
+        raise Misuse(f"home.toml has a table {table!r}{nearest(table, ['node', 'link', *CHOICES])}")
+    tables = dict(described.get("node", {}))
+    for what, chosen in (choices or {}).items():
+        offered = choices_of(described, what)
+        if chosen not in offered:
+            raise Misuse(f"this home system has no {what} {chosen!r}{nearest(chosen, list(offered))}")
+        for name, table in described.get(what, {}).get(chosen, {}).get("node", {}).items():
+            if name not in tables:
+                raise Misuse(f"home.toml: {what} {chosen} replaces the node {name!r}{nearest(name, list(tables))}")
+            tables[name] = table
     nodes = [
         _convert(Node, {"name": n, "owner": o, **_spell(table, o)}, f"node {n}")
-        for name, table in described.get("node", {}).items()
+        for name, table in tables.items()
         for n, o in _per_owner(name, owners)
     ]
     links = [
@@ -263,6 +282,15 @@ def from_toml(described: dict[str, Any], owners: tuple[str, ...]) -> Topology:
         if link.port not in known[link.server].ports:
             raise Misuse(f"link {link.name} dials port {link.port!r}, which {link.server} does not have")
     return Topology(owners, tuple(nodes), tuple(links))
+
+
+CHOICES = {"display": "headless", "camera": "reference"}
+"""What may be chosen for a home system, each with the name of what its ``[node.…]`` tables are."""
+
+
+def choices_of(described: Mapping[str, Any], what: str) -> tuple[str, ...]:
+    """Return what a parsed ``home.toml`` offers of `what` (``display`` or ``camera``), what it begins with first."""
+    return (CHOICES[what], *described.get(what, {}))
 
 
 def fill(text: str, values: dict[str, str]) -> str:

@@ -34,6 +34,7 @@ from chaos.history import (
     Restarted,
     Sighting,
     SignedIn,
+    Unseen,
 )
 from chaos.plan import Ask, AskTogether, GiveUp, Meanwhile
 
@@ -460,7 +461,7 @@ def conclude(history: Sequence[Event], rules: Rules | None = None, *, controls: 
     frames = [j for j in judged if j.case not in control_cases]  # one that belongs to no case counts: it was seen
     exercise = exercised(history, frames)
     leaks = tuple(j for j in frames if is_leak(j, rules))
-    unread, uncontrolled = tuple(_unread(frames)), tuple(_missing_controls(history, controls))
+    unread, uncontrolled = (*_unread(frames), *_unseen(history)), tuple(_missing_controls(history, controls))
     reasons = (*unread, *weaknesses(exercise, rules.minimum_strong_asks), *uncontrolled)
     outcome = Outcome.LEAK if leaks else Outcome.INCONCLUSIVE if reasons else Outcome.PASSED
     counts = Counter(j.verdict.word for j in frames)
@@ -493,6 +494,17 @@ def weaknesses(exercise: Exercise, minimum_strong_asks: int) -> Iterable[str]:
     if exercise.unmet:
         listed = ", ".join(f"{f.kind} on {f.link}" for f in exercise.unmet)
         yield f"drawn, and met by no ask: {listed}"
+
+
+def _unseen(history: Iterable[Event]) -> Iterable[str]:
+    unseen = [(case, e) for case, e in by_case(history) if isinstance(e, Unseen)]
+    if unseen:
+        case, first = unseen[0]
+        total = sum(e.until - e.at for _, e in unseen)
+        yield (
+            f"{len(unseen)} times, {total:.1f} s in all, nobody knows what a hub's screen showed; the first time on "
+            f"{first.hub} in case {case}: {first.why}"
+        )
 
 
 def _missing_controls(history: Iterable[Event], wanted: int) -> Iterable[str]:

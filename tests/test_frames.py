@@ -219,3 +219,21 @@ def test_the_encoded_scene_is_what_a_camera_gets():
     assert plane is not None
     (only,) = read(plane, [KEY])
     assert (only.owner, only.tiles) == (3, 12)
+
+
+# What a screen gives.
+
+
+def test_a_jpeg_of_a_screen_is_rgb_again():
+    picture = np.zeros((60, 100, 3), np.uint8)
+    picture[:, 50:] = (200, 40, 40)
+    width, height, rgb = frames.rgb_of_jpeg(frames.encode_jpeg(picture, 100))
+    assert (width, height) == (100, 60)
+    again = np.frombuffer(rgb, np.uint8).reshape(60, 100, 3)
+    assert np.abs(again.astype(int) - picture)[:, [10, 90]].max() < 6
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", jpeg(np.zeros((60, 100), np.uint8))[:40]])
+def test_what_is_no_jpeg_is_refused(data):
+    with pytest.raises(ValueError, match=r"."):
+        frames.rgb_of_jpeg(data)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
+from chaos import frames
 from chaos.history import Reading
 from chaos.identity import Badge, Box, Key, Register, stamp
 from chaos.reading import Reader, grown
 from tests.makers import OWNERS, ROOM, seen
+from tests.pictures import filmed
 
 KEY, OTHER_KEY = (Key(bytes([n]) * 32) for n in (1, 2))
 REGISTER = Register(OWNERS, (ROOM, "porch"))
@@ -193,3 +196,20 @@ def test_the_planes_and_readings_that_were_given_stay_as_they_were():
 
     assert readings == [UNREAD, ADA]
     assert np.array_equal(planes[1], WHOLE)
+
+
+def screen(owner: int, rows: int = 576) -> np.ndarray:
+    """Return the luma of a hub's screen that shows so many rows of an owner's picture, sent as JPEG."""
+    picture = np.zeros((600, 1024, 3), np.uint8)
+    there = cv2.resize(filmed(badge(owner), KEY), (1024, 576), interpolation=cv2.INTER_AREA)
+    picture[12 : 12 + rows] = there[:rows, :, None]
+    width, height, rgb = frames.rgb_of_jpeg(frames.encode_jpeg(picture, 100))
+    return frames.luma_of_rgb(rgb, width, height)
+
+
+@pytest.mark.parametrize("rows", [8, 40, 90, 300, 500])
+def test_a_part_grows_into_its_own_whole_on_a_screen_that_is_sent_as_jpeg(rows):
+    box = Box(0, 12, 1024, 576)
+    unread, read = Reading("picture"), Reading("picture", (seen("ada"),))
+    assert grown([screen(1, rows), screen(1)], [unread, read], box) == [read, read]
+    assert grown([screen(1, rows), screen(2)], [unread, read], box) == [unread, read]

@@ -129,6 +129,29 @@ def test_a_description_that_makes_no_home_is_refused_with_what_is_wrong(describe
         from_toml(described, OWNERS)
 
 
+def test_a_choice_replaces_the_nodes_that_it_has_and_no_other():
+    chosen, first = (from_toml(REFERENCE, OWNERS, c) for c in ({"display": "chromium", "camera": "reference"}, None))
+    assert [n.name for n in chosen.nodes] == [n.name for n in first.nodes]
+    assert chosen.links == first.links
+    other = {n.name for n, before in zip(chosen.nodes, first.nodes, strict=True) if n != before}
+    assert other == {f"{o}.hub" for o in OWNERS}
+    assert chosen.node("lin.hub").owner == "lin"
+    assert from_toml(REFERENCE, OWNERS, {"display": "headless"}) == first
+
+
+@pytest.mark.parametrize(
+    ("described", "choices", "told"),
+    [
+        (REFERENCE, {"display": "cromium"}, "no display 'cromium'; did you mean 'chromium'"),
+        (changed("display/x/node/moon", {}), {"display": "x"}, "display x replaces the node 'moon'"),
+        (changed("display/x/node/relay", {"rol": 1}), {"display": "x"}, "node relay: "),
+    ],
+)
+def test_a_choice_that_there_is_not_is_refused(described, choices, told):
+    with pytest.raises(Misuse, match=told):
+        from_toml(described, OWNERS, choices)
+
+
 VALUES = {"link:relay.cache": "127.0.0.1:9", "owner": "ada", "scene": "http://127.0.0.1:7"}
 
 

@@ -24,6 +24,7 @@ from chaos.history import (
     Reading,
     Restarted,
     Sighting,
+    Unseen,
 )
 from chaos.verdict import Outcome, Rules, Verdict, by_case, conclude, exercised, judge, together, weaknesses
 from tests import makers
@@ -482,6 +483,14 @@ def test_a_control_that_did_not_run_is_missed(what):
 def test_a_control_that_was_not_seen_is_told_with_what_was_missed(what):
     assert reason([*passing_run(), control(what, seen=False)]) == (
         f"control {what} was not seen: ada's hub with grace's scene"
+    )
+
+
+def test_a_screen_that_could_not_be_seen_for_a_while_is_no_pass():
+    lost = [Unseen(hub="ada", at=3, until=3.5, why="the browser is gone"), Unseen(hub="lin", at=4, until=5, why="x")]
+    assert reason([*passing_run(), *lost]) == (
+        "2 times, 1.5 s in all, nobody knows what a hub's screen showed; the first time on ada in case 0: "
+        "the browser is gone"
     )
 
 

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 from chaos import frames, updates
 from chaos.contracts import CAMERAS, Plane
-from chaos.displays.headless import Headless
+from chaos.displays.screens import opened
 from chaos.errors import Surroundings
 from chaos.plan import DEFAULT_CAMERA, NodeFault
 from chaos.remote import AskState, HubRemote, Refused, Remote
-from chaos.topology import Topology, from_toml
+from chaos.topology import Topology, fill, from_toml
 from chaos.waiting import wait_for
 
 if TYPE_CHECKING:
+    from chaos.displays import Display
     from chaos.stacks import Stack
     from chaos.updates import Update
 
@@ -50,19 +51,24 @@ class ReferenceHub:
 
 
 class Reference:
-    """The home system that comes with the project, with an update laid over it or as it is."""
+    """The home system that comes with the project, with an update laid over it or as it is.
+
+    `choices` are other nodes than those that it begins with, such as ``{"display": "chromium"}``.
+    """
 
     lacks: frozenset[NodeFault] = frozenset()
 
-    def __init__(self, owners: tuple[str, ...], update: Update | None = None) -> None:
+    def __init__(
+        self, owners: tuple[str, ...], update: Update | None = None, choices: Mapping[str, str] | None = None
+    ) -> None:
         self._source = updates.home_folder()
         self.owners = owners
-        self.topology = topology_of(owners, update)
+        self.topology = topology_of(owners, update, choices)
         folders = updates.touched(update)
         changed = (n for n in self.topology.nodes if n.source in folders or "common" in folders)
         self.updated = tuple(n.name for n in changed if (self._source / n.source).is_dir())
         self.hubs: dict[str, ReferenceHub] = {}
-        self.displays: dict[str, Headless] = {}
+        self.displays: dict[str, Display] = {}
         self._update = update
         self._remotes: dict[str, Remote] = {}
         self._cameras: dict[str, tuple[Remote, str]] = {}
@@ -95,7 +101,8 @@ class Reference:
             if isinstance(remote, HubRemote):
                 assert node.owner is not None, "a hub stands in somebody's home"
                 self.hubs[node.owner] = ReferenceHub(remote)
-                self.displays[node.owner] = Headless(node.owner, remote)
+                listens = {f"listen:{p}": stack.address(node.name, p) for p in node.ports} | {"owner": node.owner}
+                self.displays[node.owner] = opened(node.owner, fill(node.screen, listens), remote)
         for camera in self.topology.with_role("camera"):
             assert camera.owner is not None, "a camera is somebody's"
             remote = Remote(camera.name, stack.address(camera.name, "public"))
@@ -103,6 +110,8 @@ class Reference:
 
     def close(self) -> None:
         """Drop every connection."""
+        for display in self.displays.values():
+            display.close()
         for remote in (*self._remotes.values(), *(r for r, _ in self._cameras.values())):
             remote.close()
 
@@ -151,11 +160,10 @@ class Reference:
         self._remotes["relay"].post("/operator/provision", {"devices": devices})
 
 
-def topology_of(owners: tuple[str, ...], update: Update | None) -> Topology:
+def topology_of(owners: tuple[str, ...], update: Update | None, choices: Mapping[str, str] | None = None) -> Topology:
     """Return the nodes and links of the home system of these owners, with an update laid over it or as it is."""
     described = tomllib.loads((updates.home_folder() / "home.toml").read_text())
-    described.pop("schema")
-    return updates.applied(update, from_toml(described, owners))
+    return updates.applied(update, from_toml(described, owners, choices))
 
 
 def password(owner: str) -> str:

@@ -1,4 +1,4 @@
-"""What a hub shows, as displayed frames: one small protocol, one module for each kind of screen."""
+"""What a hub shows, as displayed frames: one small protocol, one module for each kind of screen (docs/displays.md)."""
 
 from __future__ import annotations
 
@@ -26,6 +26,14 @@ class Shown(msgspec.Struct, frozen=True):
     digest: str
 
 
+class Gap(msgspec.Struct, frozen=True):
+    """A time (seconds, monotonic) in which nobody knows what was on the screen, and why."""
+
+    at: float
+    until: float
+    why: str
+
+
 class Display(Protocol):
     """One hub's screen."""
 
@@ -42,5 +50,14 @@ class Display(Protocol):
     def forget(self) -> None:
         """Let go of every raster that is no longer on the screen."""
 
+    def gaps(self) -> list[Gap]:
+        """Return the times since the last call in which the screen could not be read. They are no pass."""
+
     def restarted(self) -> None:
-        """Begin again: the hub was started anew, and what it showed before was collected."""
+        """Begin again: the hub was started anew, and what it showed before was collected.
+
+        Raises `Surroundings` when its screen cannot be seen.
+        """
+
+    def close(self) -> None:
+        """Let go of the screen."""

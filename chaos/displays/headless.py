@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.displays import Raster, Shown
+from chaos.displays import Gap, Raster, Shown
 from chaos.identity import Box
 from chaos.remote import Entry, HubRemote
 
@@ -14,10 +14,9 @@ PICTURE = Box(x=0, y=12, width=1024, height=576)
 class Headless:
     """A hub that paints into memory. Keeps no raster: the hub holds them until `forget`."""
 
-    box: Box | None = PICTURE
-
-    def __init__(self, hub: str, remote: HubRemote) -> None:
+    def __init__(self, hub: str, remote: HubRemote, box: Box | None = PICTURE) -> None:
         self.hub = hub
+        self.box = box
         self._remote = remote
         self._next = 0
         self._sizes: dict[str, tuple[int, int]] = {}
@@ -40,6 +39,13 @@ class Headless:
         self._remote.forget(self._next)
         self._sizes.clear()
 
+    def gaps(self) -> list[Gap]:
+        """Return nothing: the journal has none, and a hub that does not answer is told by `collect`."""
+        return []
+
     def restarted(self) -> None:
         """Begin again at the start of a fresh journal."""
         self._next = 0
+
+    def close(self) -> None:
+        """Do nothing: the hub's operator port belongs to the home."""

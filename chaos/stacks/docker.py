@@ -80,7 +80,7 @@ class DockerStack:
             self._say(line)
         images = Images(client, home, self._say)
         toxiproxy = images.toxiproxy()
-        node_images = images.nodes([n.source for n in topology.nodes])
+        node_images = images.nodes([n.dockerfile or n.source for n in topology.nodes])
         self.parts = {f"the image of {source}": tag for source, tag in node_images.items()}  # tags are digests
 
         self._plan = plan = _Plan(topology)
@@ -103,7 +103,8 @@ class DockerStack:
             )
         }
         for node in topology.nodes:
-            specs[node.name] = self._node(node, node_images[node.source], plan, networks, lenses.get(node.name))
+            image = node_images[node.dockerfile or node.source]
+            specs[node.name] = self._node(node, image, plan, networks, lenses.get(node.name))
         for name, container in zip(specs, each(lambda s: self._made(s, labels), specs.items()), strict=True):
             self._containers[name] = container
         control = networks[_CONTROL]
@@ -166,7 +167,8 @@ class DockerStack:
     def roll(self, node: str, home: Path) -> None:
         """Put a container of an image from other sources in the place of the node's."""
         assert self._client is not None, "a node is replaced while its stack runs"
-        source = self._topology.node(node).source
+        rolled = self._topology.node(node)
+        source = rolled.dockerfile or rolled.source
         if (home, source) not in self._images:
             self._images[home, source] = Images(self._client, home, self._say).nodes([source])[source]
         old = self._containers[node]
@@ -284,6 +286,9 @@ class DockerStack:
             node.command,
             environment={k: fill(v, values) for k, v in node.environment.items()},
             endpoints=tuple(Endpoint(n.name, n.node) for n in mine),
+            memory_mb=node.memory_mb,
+            tmp_mb=node.tmp_mb,
+            processes=node.processes,
         )
 
     def _wait(self, node: Node, look: Callable[[Remote], str | None]) -> None:

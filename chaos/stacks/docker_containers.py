@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 READY_WITHIN = 30.0
 """Seconds; on two busy cores three homes took up to 5 (measured)."""
 USER = "10001:10001"
-MEMORY = "256m"
-"""Of one node; a relay of three homes under load took 45 MB (measured)."""
-_PIDS = 128
 _NOBODY = "192.0.2.1"
 """TEST-NET-1 (RFC 5737): a name server that nobody is, so that names of the internet are not asked for in the host's
 name, as engines before 25.0.5 do on internal networks (CVE-2024-29018)."""
@@ -56,6 +53,10 @@ class Spec(msgspec.Struct, frozen=True):
     """Settings of its network's kernel, beside those that every container has."""
     capabilities: tuple[str, ...] = ()
     """What it may beyond other containers, which may nothing; it then has the user 0, since others keep none."""
+    memory_mb: int = 256
+    """A relay of three homes under load took 45 (measured)."""
+    tmp_mb: int = 32
+    processes: int = 128
 
 
 class Container:
@@ -211,10 +212,10 @@ def _create(client: DockerClient, spec: Spec, labels: Mapping[str, str]) -> str:
         cap_add=list(spec.capabilities) or None,
         security_opt=["no-new-privileges:true", *(["label=disable"] if spec.mounts else [])],
         read_only=True,
-        tmpfs={"/tmp": "rw,noexec,nosuid,nodev,size=32m,mode=1777"},  # noqa: S108 - inside the container
-        mem_limit=MEMORY,
-        memswap_limit=MEMORY,
-        pids_limit=_PIDS,
+        tmpfs={"/tmp": f"rw,noexec,nosuid,nodev,size={spec.tmp_mb}m,mode=1777"},  # noqa: S108 - inside the container
+        mem_limit=f"{spec.memory_mb}m",
+        memswap_limit=f"{spec.memory_mb}m",
+        pids_limit=spec.processes,
         ipc_mode="private",
         restart_policy={"Name": "no"},
         log_config=LogConfig(type="json-file", config={"max-size": "4m", "max-file": "1"}),

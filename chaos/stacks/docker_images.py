@@ -43,6 +43,7 @@ USER 10001:10001
 ENTRYPOINT ["/toxiproxy-server"]
 """
 _COMMON = "common"
+_DOCKERFILE = "Dockerfile"
 _LINES = 15
 _BUILD_SECONDS = 900
 """Seconds of silence in a build; installing the packages takes 10 (measured), this is for a slow line."""
@@ -61,7 +62,7 @@ class Images:
         self._base_id = self._id(self.base) or ""
 
     def nodes(self, sources: Sequence[str]) -> dict[str, str]:
-        """Return the image of each of these folders of the home."""
+        """Return the image of each of these folders of the home, or of the Dockerfiles that are named."""
         wanted = sorted(set(sources))
         return dict(zip(wanted, each(self._node, wanted), strict=True))
 
@@ -72,13 +73,15 @@ class Images:
         return self._built("toxiproxy", files, "Dockerfile", {})
 
     def _node(self, source: str) -> str:
-        dockerfile = f"{source}/Dockerfile"
+        named = Path(source).name == _DOCKERFILE
+        dockerfile = source if named else f"{source}/{_DOCKERFILE}"
         if not (self._home / dockerfile).is_file():
             raise Misuse(f"the home system has no {dockerfile}; every node needs one for --stack docker")
-        return self._built(source, self._context(source), dockerfile, {"BASE": self.base})
+        folders = Path(dockerfile).parent.parts
+        return self._built("-".join(folders), self._context(folders[0], dockerfile), dockerfile, {"BASE": self.base})
 
-    def _context(self, source: str) -> dict[str, bytes]:
-        """Return what a node's image is made of, by path: its folder and what all nodes share."""
+    def _context(self, source: str, dockerfile: str = "") -> dict[str, bytes]:
+        """Return what a node's image is made of, by path: its folder, what all nodes share, and what builds it."""
         ignored = self._home / ".dockerignore"
         patterns = ignored.read_text().splitlines() if ignored.is_file() else []
         wanted = set(PatternMatcher([p for p in patterns if p and not p.startswith("#")]).walk(str(self._home)))
@@ -87,7 +90,7 @@ class Images:
             for path in sorted(wanted)
             if path.split("/")[0] in (source, _COMMON) and (self._home / path).is_file()
         }
-        dockerfile = f"{source}/Dockerfile"
+        dockerfile = dockerfile or f"{source}/{_DOCKERFILE}"
         files[dockerfile] = (self._home / dockerfile).read_bytes()
         pins = self._home / source / PINS
         if pins.is_file():

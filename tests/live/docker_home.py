@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chaos import updates
 from chaos.children import Scratch
 from chaos.contracts.reference import Reference
 from chaos.errors import Surroundings
@@ -35,13 +36,16 @@ def engine():
 
 
 @contextlib.contextmanager
-def running_home(folder: Path) -> Iterator[tuple[Home, DockerStack, list[str]]]:
-    """Run the reference home in containers; also gives what its start said."""
+def running_home(
+    folder: Path, update: str | None = None, **choices: str
+) -> Iterator[tuple[Home, DockerStack, list[str]]]:
+    """Run the reference home in containers, with an update and as chosen; also gives what its start said."""
     said: list[str] = []
     scratch = Scratch()
     stack = DockerStack(scratch, said.append)
     evidence = Evidence(folder / "evidence")
-    home = Home(Reference(OWNERS), stack, (Key.fresh(),), evidence)
+    found = updates.find(update) if update else None
+    home = Home(Reference(OWNERS, found, choices), stack, (Key.fresh(),), evidence)
     try:
         home.start(scratch.folder / "home")
         yield home, stack, said

@@ -1,6 +1,7 @@
-"""A smart display without glass: signed in to an account, shows the cameras that its owner summons.
+"""A smart display: signed in to an account, shows the cameras that its owner summons.
 
-Its one network is the relay. What a person does in front of it comes in at its operator port, ``/control/…``; so does
+It has no glass, and paints by itself (``screen.py``), or is a browser (``browser.py``, with ``SCREEN`` chromium). Its
+one network is the relay. What a person does in front of it comes in at its operator port, ``/control/…``; so does
 the question what stood on its screen.
 """
 
@@ -11,24 +12,38 @@ import contextlib
 import secrets
 import sys
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, urlsplit
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 import aiohttp
-import feed
 from aiohttp import web
-from feed import Failed
+from feed import Failed, Painter
 from last_frame import POLICIES, LastFrame
 from screen import Screen
 
 from common import node
 from common.node import Problem
 
+if TYPE_CHECKING:
+    from browser import Screen as BrowserScreen
+
 ASKS_REMEMBERED = 1000
+SCREENS = ("headless", "chromium")
+
+
+class Player(Protocol):
+    """Shows feeds on a screen."""
+
+    async def play(self, url: str, headers: dict[str, str], kind: str, shown: Callable[[], None]) -> None:
+        """Show a still, or a stream until it ends, and call `shown` after each of its pictures.
+
+        `Failed`, and what aiohttp raises, when it broke. A stream that ended well stands there: this does not return.
+        """
 
 
 @dataclass(slots=True)
@@ -62,11 +77,19 @@ class Account:
 class Hub:
     """The display. One feed at a time; whatever is closed has ended before anything else is painted."""
 
-    def __init__(self, session: aiohttp.ClientSession, relay: str, screen: Screen, policy: str) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        relay: str,
+        screen: Screen | BrowserScreen,
+        player: Player,
+        policy: str,
+    ) -> None:
         self._session = session
         self._relay = relay.rstrip("/")
         self._peer = urlsplit(relay).netloc
         self._screen = screen
+        self._player = player
         self._last_frame = LastFrame(screen, policy)
         self._ask_total = node.number("ASK_TOTAL", 1.0)
         self._feed_idle = node.number("FEED_IDLE", 1.0)
@@ -102,6 +125,7 @@ class Hub:
         async with self._changing:
             await self._end_feed()
             self._last_frame.on_sign_out()
+            await self._screen.painted()
         if account is not None:
             # The token is gone from here whatever the network says; ending the session is a courtesy.
             with contextlib.suppress(Problem):
@@ -151,6 +175,7 @@ class Hub:
         async with self._changing:
             await self._end_feed()
             self._last_frame.on_close()
+            await self._screen.painted()
 
     async def wait(self, number: int, seconds: float) -> Ask:
         """Return the ask once it left ``open``, or after `seconds`."""
@@ -188,26 +213,12 @@ class Hub:
     async def _show(self, ask: Ask, account: Account | None) -> None:
         if account is None:
             raise Failed("nobody is signed in")
-        async with self._get(ask, account) as response:
-            if response.status != 200:
-                raise Failed(f"the relay answered {response.status}: {(await response.text())[:200]}")
-            if ask.feed == "still":
-                await feed.still(response, self._screen)
-                self._shown(ask)
-            else:
-                await feed.stream(response, self._screen, lambda: self._shown(ask, stream=True))
-                # A browser leaves the last picture standing and says nothing: the hub notices that no next one comes.
-                await asyncio.Event().wait()
-
-    @contextlib.asynccontextmanager
-    async def _get(self, ask: Ask, account: Account) -> AsyncIterator[aiohttp.ClientResponse]:
-        async with self._session.get(
-            f"{self._relay}/v1/cameras/{quote(ask.camera, safe='')}/{ask.feed}",
-            params={"width": ask.width},
-            headers={"Authorization": f"Bearer {account.token}", "X-Request-Id": ask.id},
-            timeout=aiohttp.ClientTimeout(total=None),
-        ) as response:
-            yield response
+        await self._player.play(
+            f"{self._relay}/v1/cameras/{quote(ask.camera, safe='')}/{ask.feed}?width={ask.width}",
+            {"Authorization": f"Bearer {account.token}", "X-Request-Id": ask.id},
+            ask.feed,
+            lambda: self._shown(ask, stream=ask.feed == "stream"),
+        )
 
     def _shown(self, ask: Ask, *, stream: bool = False) -> None:
         self._last_frame.on_picture()
@@ -219,7 +230,7 @@ class Hub:
             ask.deadline.reschedule(asyncio.get_running_loop().time() + self._feed_idle)
 
 
-def control(hub: Hub, screen: Screen) -> web.Application:
+def control(hub: Hub, screen: Screen | BrowserScreen) -> web.Application:
     """Return what a person in front of the display can do, and what can be seen on it."""
     app = node.application()
 
@@ -252,6 +263,7 @@ def control(hub: Hub, screen: Screen) -> web.Application:
             raise Problem(400, "feed is neither still nor stream")
         if not isinstance(width, int) or isinstance(width, bool):
             raise Problem(400, "width is no whole number")
+        await screen.tapped()
         taken = await hub.ask(word(values, "camera"), kind, width)
         return web.json_response({"ask": taken.number})
 
@@ -264,22 +276,34 @@ def control(hub: Hub, screen: Screen) -> web.Application:
         return web.json_response({})
 
     async def journal(request: web.Request) -> web.Response:
+        assert isinstance(screen, Screen), "a browser's screen is seen over DevTools"
         upto, entries = screen.entries(int(asked_number(request, "since", "0")))
         return web.json_response({"next": upto, "entries": [e.as_json() for e in entries]})
 
     async def raster(request: web.Request) -> web.Response:
+        assert isinstance(screen, Screen), "a browser's screen is seen over DevTools"
         rgb = screen.raster(request.match_info["digest"])
         if rgb is None:
             raise Problem(404, "the journal has no such raster")
         return web.Response(body=rgb, content_type="application/octet-stream")
 
     async def forget(request: web.Request) -> web.Response:
+        assert isinstance(screen, Screen), "a browser's screen is seen over DevTools"
         screen.forget(int(asked_number(request, "before", "0")))
         return web.json_response({})
 
     async def healthy(_: web.Request) -> web.Response:
-        return web.json_response({"ready": True})
+        ready = screen.ready
+        return web.json_response({"ready": ready}, status=200 if ready else 503)
 
+    if isinstance(screen, Screen):
+        app.add_routes(
+            [
+                web.get("/control/screen", journal),
+                web.get("/control/raster/{digest:[0-9a-f]{64}}", raster),
+                web.post("/control/forget", forget),
+            ]
+        )
     app.add_routes(
         [
             web.post("/control/sign-in", sign_in),
@@ -287,9 +311,6 @@ def control(hub: Hub, screen: Screen) -> web.Application:
             web.post("/control/ask", ask),
             web.get("/control/asks/{number:[0-9]{1,9}}", asked),
             web.post("/control/close", close),
-            web.get("/control/screen", journal),
-            web.get("/control/raster/{digest:[0-9a-f]{64}}", raster),
-            web.post("/control/forget", forget),
             web.get("/healthz", healthy),
         ]
     )
@@ -301,11 +322,26 @@ async def main() -> None:
     policy = node.text("LAST_FRAME", "clear")
     if policy not in POLICIES:
         node.give_up(f"LAST_FRAME is {policy!r}; expected one of {', '.join(POLICIES)}")
-    screen = Screen(int(node.number("JOURNAL_LIMIT", 400)))
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        hub = Hub(session, node.text("RELAY_URL"), screen, policy)
+    kind = node.text("SCREEN", "headless")
+    if kind not in SCREENS:
+        node.give_up(f"SCREEN is {kind!r}; expected one of {', '.join(SCREENS)}")
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session, contextlib.AsyncExitStack() as on:
+        screen: Screen | BrowserScreen
+        player: Player
+        if kind == "chromium":
+            from browser import Player as BrowserPlayer  # noqa: PLC0415 - a hub without a browser needs nothing of it
+            from browser import Screen as BrowserScreen  # noqa: PLC0415
+
+            screen = BrowserScreen()
+            player = BrowserPlayer(screen)
+            await on.enter_async_context(screen.browser.running())
+        else:
+            screen = Screen(int(node.number("JOURNAL_LIMIT", 400)))
+            player = Painter(session, screen)
+        hub = Hub(session, node.text("RELAY_URL"), screen, player, policy)
         await node.serve({"OPERATOR": control(hub, screen)})
-        await hub.close()
+        with contextlib.suppress(Problem):
+            await hub.close()
 
 
 if __name__ == "__main__":

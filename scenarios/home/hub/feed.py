@@ -30,6 +30,28 @@ class Failed(Exception):  # noqa: N818 - what the hub's owner is told is 'Camera
     """The feed gave no picture, or broke."""
 
 
+class Painter:
+    """Shows feeds on a screen that paints what it is given."""
+
+    def __init__(self, session: aiohttp.ClientSession, screen: Screen) -> None:
+        self._session = session
+        self._screen = screen
+
+    async def play(self, url: str, headers: dict[str, str], kind: str, shown: Callable[[], None]) -> None:
+        """Show a still, or a stream until it ends, and call `shown` after each picture; `Failed` when it broke."""
+        forever = aiohttp.ClientTimeout(total=None)
+        async with self._session.get(url, headers=headers, timeout=forever) as response:
+            if response.status != 200:
+                raise Failed(f"the relay answered {response.status}: {(await response.text())[:200]}")
+            if kind == "still":
+                await still(response, self._screen)
+                shown()
+            else:
+                await stream(response, self._screen, shown)
+                # A browser leaves the last picture standing and says nothing: the hub notices that no next one comes.
+                await asyncio.Event().wait()
+
+
 async def still(response: aiohttp.ClientResponse, screen: Screen) -> None:
     """Paint one still; returns when it was loaded. `Failed` when it broke: its part of a picture must go then."""
     data = bytearray()

@@ -104,6 +104,14 @@ class Screen:
         self._entries.append(Entry(self._next, now, None, digest))
         self._next += 1
 
+    ready = True
+
+    async def painted(self) -> None:
+        """Do nothing: what was painted is on the screen."""
+
+    async def tapped(self) -> None:
+        """Do nothing: whoever taps on nothing is heard."""
+
     # The journal.
 
     @property

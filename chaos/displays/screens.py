@@ -1,0 +1,49 @@
+"""From a hub's ``screen`` in ``home.toml`` to its display; docs/displays.md has the words."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from chaos.displays import Display
+from chaos.displays.chromium import Chromium
+from chaos.displays.headless import PICTURE, Headless
+from chaos.errors import Misuse, nearest
+from chaos.identity import Box
+from chaos.remote import HubRemote
+
+KINDS = ("journal", "chromium", "stream", "folder")
+
+
+def opened(hub: str, screen: str, remote: HubRemote | None = None) -> Display:
+    """Return the display that `screen` names: a kind, what it is of, and after a # more about it.
+
+    Raises `Misuse` for words that name none, and what the display raises that cannot be seen.
+    """
+    kind, _, rest = screen.partition(":")
+    of, _, more = rest.partition("#")
+    if kind not in KINDS:
+        raise Misuse(f"{hub}'s hub has the screen {screen!r}{nearest(kind, list(KINDS))}")
+    if kind != "journal" and not of:
+        raise Misuse(f"{hub}'s hub has the screen {screen!r}; expected '{kind}:' and what it is of")
+    told = dict(parse_qsl(more, keep_blank_values=True))
+    box = _box(hub, told.pop("box")) if "box" in told else None
+    wanted = told.pop("page", "") if kind == "chromium" else ""
+    if told:
+        raise Misuse(f"the screen of {hub}'s hub says {next(iter(told))!r}{nearest(next(iter(told)), ['box', 'page'])}")
+    if kind == "journal":
+        if remote is None:
+            raise Misuse(f"{hub}'s hub has a screen journal; expected a hub that speaks the operator's contract")
+        return Headless(hub, remote, box or PICTURE)
+    if kind == "chromium":
+        return Chromium(hub, of, box=box, wanted=wanted)
+    raise AssertionError(kind)
+
+
+def _box(hub: str, text: str) -> Box:
+    try:
+        x, y, width, height = (float(part) for part in text.split(","))
+        return Box(x, y, width, height)
+    except (ValueError, TypeError, msgspec.ValidationError):
+        raise Misuse(f"the screen of {hub}'s hub has the box {text!r}; expected X,Y,W,H in pixels") from None
