@@ -195,6 +195,8 @@ class Case:
         if self._is_frozen(home):
             return
         self._feed_ended(home)
+        if self._home.hubs[home].always_on:
+            return  # nothing closes it
         began = time.monotonic()
         try:
             self._home.hubs[home].close_feed()
@@ -210,6 +212,7 @@ class Case:
         """
         self._home.check_owner(home)
         self._home.check_owner(owner)
+        self._home.check_accounts()
         if self._is_frozen(home):
             return
         self._feed_ended(home)
@@ -382,8 +385,9 @@ class Case:
     # The two ends of a case.
 
     def begin(self) -> None:
-        """Sign every hub in to its own home's account."""
+        """Sign every hub in to its own home's account; before one that is always on somebody stands from now on."""
         in_parallel(self._home.owners, lambda h: self._sign_in(h, h))
+        in_parallel([h for h, hub in self._home.hubs.items() if hub.always_on], self.ask)
 
     def end(self) -> list[Event]:
         """Undo the faults of nodes, close every feed, read every screen, add the witnesses, and return all events."""

@@ -19,9 +19,11 @@ from chaos.errors import Surroundings
 from chaos.history import ControlSeen, Displayed, Event
 from chaos.home import Home
 from chaos.plan import DEFAULT_CAMERA
+from chaos.topology import Role
 from chaos.verdict import Verdict, judge
 from chaos.waiting import wait_for
 
+_DEVICES: tuple[Role, ...] = ("camera", "hub")
 CROSSED = "crossed scenes"
 CUT = "cut links"
 IN_FLIGHT = 0.25
@@ -59,31 +61,36 @@ def cut_links(home: Home) -> list[Event]:
     missed: list[str] = []
     for start in range(0, len(home.owners), TOGETHER):
         owners = home.owners[start : start + TOGETHER]
-        for role in ("camera", "hub"):
-            missed += _cut(case, {o: f"{o}.{role}" for o in owners})
+        for role in _DEVICES:
+            missed += _cut(case, {o: [k.name for k in home.topology.links_of(role, o)] for o in owners})
         in_parallel(owners, case.close)
     events = home.finish(case)
     shown = {e.hub for e in events if isinstance(e, Displayed) and e.reading.sightings}
     missed += [f"{o}'s hub showed nothing" for o in home.owners if o not in shown]
     return [
         *events,
-        home.note(_seen(CUT, missed, f"{2 * len(home.owners)} links were cut and their pictures stopped")),
+        home.note(_seen(CUT, missed, f"{_count(home)} links were cut and their pictures stopped")),
     ]
 
 
-def _cut(case: Case, links: Mapping[str, str]) -> list[str]:
-    """Play a stream for each owner, cut the owner's link, and return what was filmed after that."""
+def _count(home: Home) -> int:
+    return len({k.name for o in home.owners for role in _DEVICES for k in home.topology.links_of(role, o)})
+
+
+def _cut(case: Case, links: Mapping[str, Sequence[str]]) -> list[str]:
+    """Play a stream for each owner, cut the owner's links, and return what was filmed after that."""
     _play_everywhere(case, links)
-    for link in links.values():
+    every = [link for of_owner in links.values() for link in of_owner]
+    for link in every:
         case.set_conditions(link, OUTAGE)
     cut = time.monotonic()
     wait_until_clock(cut + IN_FLIGHT + WATCHED)
     missed = [
-        f"the picture behind {link} was filmed {newest - cut:.2f} s after its link was cut"
-        for owner, link in links.items()
+        f"the picture behind {' and '.join(of_owner)} was filmed {newest - cut:.2f} s after its link was cut"
+        for owner, of_owner in links.items()
         if (newest := max(case.captured(owner), default=cut)) > cut + IN_FLIGHT
     ]
-    for link in links.values():
+    for link in every:
         case.set_conditions(link, CLEAR)
     return missed
 

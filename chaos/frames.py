@@ -81,6 +81,26 @@ def picture_of_rgb(raw: bytes, width: int, height: int) -> Picture:
     return np.frombuffer(raw, np.uint8).reshape(height, width, 3)
 
 
+def picture_of_encoded(data: bytes) -> Picture | None:
+    """Return an encoded picture as (H, W, 3) RGB, or None when it is no picture; of a damaged JPEG what there is."""
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+        if height * width > MAX_PIXELS:
+            return None
+        return np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=False), np.uint8)
+    except (ValueError, KeyError):
+        pass
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as picture:
+                if picture.width * picture.height > MAX_PIXELS:
+                    return None
+                return np.array(picture.convert("RGB"), np.uint8)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
 def luma_of_rgb(raw: bytes, width: int, height: int) -> Plane:
     """Return the luma plane of a raw RGB24 raster, at its size. Raises `Misuse` when sizes disagree."""
     return np.asarray(cv2.cvtColor(picture_of_rgb(raw, width, height), cv2.COLOR_RGB2GRAY), np.uint8)

@@ -25,7 +25,7 @@ from chaos.faults import NodeFaults
 from chaos.history import CaseEnded, CaseStarted, Event, Reading, Restarted
 from chaos.identity import Key, Register
 from chaos.links import Links
-from chaos.plan import DEFAULT_CAMERA, Plan, Reconnect, SetConditions
+from chaos.plan import DEFAULT_CAMERA, ChangeAccount, Plan, Reconnect, SetConditions
 from chaos.reading import Plane, Reader
 from chaos.remote import Refused
 from chaos.scene import SceneServer
@@ -133,7 +133,7 @@ class Home:
         painted = self.scene.prepare()
         self.stack.start(self.topology, folder, self.scene, self.evidence.logs)
         painted.result()
-        self.contract.connect(self.stack)
+        self.contract.connect(self.stack, self.reader)
         self.meter = self.stack.meter()
         self.meter.start()
 
@@ -184,6 +184,8 @@ class Home:
     def check(self, plan: Plan) -> None:
         """Raise `Misuse` for a step that this home or its stack cannot do."""
         self.faults.check(plan.steps)
+        if any(isinstance(step, ChangeAccount) for step in plan.elements):
+            self.check_accounts()
         known = [k.name for k in self.topology.links]
         for step in plan.elements:
             if isinstance(step, SetConditions):
@@ -216,9 +218,11 @@ class Home:
                 self.stack.run_beside(node.name, node.forget)
         self.scene.case = number
         self.contract.provision()
-        in_parallel(self.hubs.values(), _close_feed)
-        events = self._restart_lit_hubs()
+        dark = [home for home, hub in self.hubs.items() if not hub.always_on]
+        in_parallel([self.hubs[home] for home in dark], _close_feed)
+        events = self._restart_lit_hubs(dark)
         self.wait_filming({o: o for o in self.owners})
+        in_parallel([home for home in self.hubs if home not in dark], lambda home: self._wait_shows(home, number))
         return events
 
     def wait_filming(self, scenes: Mapping[str, str]) -> None:
@@ -228,9 +232,10 @@ class Home:
         """
         in_parallel(scenes, lambda owner: self._wait_films(owner, scenes[owner], self.scene.case))
 
-    def _restart_lit_hubs(self) -> list[Event]:
+    def _restart_lit_hubs(self, dark: Iterable[str]) -> list[Event]:
         events: list[Event] = []
-        for home, display in self.displays.items():
+        for home in dark:
+            display = self.displays[home]
             if self._lit(display) is None:
                 continue
             (node,) = (n.name for n in self.topology.with_role("hub", home))
@@ -260,14 +265,23 @@ class Home:
     def _wait_films(self, camera_of: str, owner: str, number: int) -> None:
         def films() -> str | None:
             try:
-                luma = self.contract.filmed(camera_of)
+                return self.contract.unlike(camera_of, owner, number, self.reader)
             except (Refused, Surroundings) as silence:
                 return str(silence)
-            reading = self.reader.read(luma) if luma is not None else None
-            shown = {(s.owner, s.case) for s in reading.sightings} if reading else set()
-            return None if shown == {(owner, number)} else f"it films {sorted(shown) or 'nothing readable'}"
 
         wait_for(f"{camera_of}.camera to film {owner}'s scene of case {number}", films)
+
+    def _wait_shows(self, home: str, number: int) -> None:
+        """Wait until a screen that is never dark shows this case, whoever's: that is for the judge to say."""
+
+        def old() -> str | None:
+            shown = self.displays[home].collect()
+            reading = self.eye.read(self.displays[home], shown[-1].digest, lambda _: True)
+            self.eye.forget()
+            cases = {s.case for s in reading.sightings}
+            return None if cases == {number} else f"it shows {reading}"
+
+        wait_for(f"{home}.hub to show case {number}", old)
 
     # Who and what there is.
 
@@ -279,6 +293,14 @@ class Home:
         """Raise `Misuse` unless there is such an owner."""
         if name not in self.owners:
             raise Misuse(f"there is no home {name!r}{nearest(name, list(self.owners))}")
+
+    def check_accounts(self) -> None:
+        """Raise `Misuse` unless a hub of this home can be signed in to another account."""
+        if not self.contract.changes_accounts:
+            raise Misuse(
+                "the hubs of this home system cannot change their account; leave change_account out, or say with the "
+                "label ownframe.sign-in on every hub how it is done"
+            )
 
     def check_camera(self, name: str) -> None:
         """Raise `Misuse` unless each home has such a camera."""

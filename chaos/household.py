@@ -231,6 +231,7 @@ class Household(RuleBasedStateMachine):
 
     def change_account(self, home: str, *, owner: str) -> None:
         """The hub in `home` is signed out and signed in to `owner`'s account."""
+        self._chapter.home.check_accounts()
         self._add(ChangeAccount(self._home(home), self._home(owner)))
 
     def set_conditions(self, link: str, under: Conditions) -> None:
@@ -316,7 +317,8 @@ class Household(RuleBasedStateMachine):
         """One of the scenario's motifs happens."""
         chosen = data.draw(st.sampled_from(self.motifs))
         home = self._chapter.home
-        place = Place(self.homes, home.topology, home.updated, tuple(self._troubled()))
+        accounts = home.contract.changes_accounts
+        place = Place(self.homes, home.topology, home.updated, tuple(self._troubled()), accounts)
         self._steps += chosen(data.draw, place)
 
     again = motif

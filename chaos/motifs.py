@@ -65,6 +65,8 @@ class Place(msgspec.Struct, frozen=True):
     topology: Topology
     updated: tuple[str, ...] = ()
     troubled: tuple[str, ...] = ()
+    accounts: bool = True
+    """Whether a hub can be signed in to another account."""
 
     def way(self, home: str) -> tuple[Link, ...]:
         """Return the links that an ask of this home for its own camera can cross, the hub's first."""
@@ -218,6 +220,8 @@ def account_changes(draw: Draw, place: Place) -> Steps:
 
     (homebridge-camera #279 and displays that keep their last frame.)
     """
+    if not place.accounts:
+        return conditions_turn(draw, place)
     first, second = _two(draw, place)
     link = _link_of(draw, place, second)
     under = SetConditions(link, draw(conditions.poor()))

@@ -35,6 +35,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--update", metavar="NAME_OR_FOLDER", help="an update to lay over the home system")
     group.addoption("--display", default="headless", help="what the hubs' screens are (default: headless; chromium)")
     group.addoption("--camera", default="reference", help="what the cameras are (default: reference)")
+    group.addoption(
+        "--compose",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="your own home system; again: laid over the first",
+    )
     group.addoption("--evidence", metavar="FOLDER", default="ownframe-evidence", help="where runs leave their evidence")
     group.addoption(
         "--hypothesis-database", metavar="FOLDER|redis://…", help="where Hypothesis keeps what it drew for a leak"
@@ -59,6 +66,7 @@ class _Session:
             settings = Settings(
                 stack=option("--stack"),
                 update=option("--update"),
+                compose=tuple(Path(file) for file in option("--compose")),
                 evidence=Path(option("--evidence")),
                 cases=option("--cases"),
                 database=option("--hypothesis-database"),

@@ -19,7 +19,10 @@ from typing import Self, TypeAlias
 import msgspec
 
 from chaos import children, controls, evidence, keys, updates
+from chaos.compose import System, read, understand
 from chaos.conditions import Conditions, Fault
+from chaos.contracts import Contract
+from chaos.contracts.declared import Declared
 from chaos.contracts.reference import Reference
 from chaos.errors import Misuse, OwnframeError, nearest
 from chaos.fingerprints import Mechanism, mechanism
@@ -87,6 +90,7 @@ class Settings(msgspec.Struct, frozen=True):
     """What a run is told: the stack by name, an update by name or path, where evidence goes.
 
     `display` and `camera` choose what the hubs' screens and the cameras are, of what the home system offers.
+    `compose` are the files of a home system of one's own, which runs on the docker stack, in place of the reference.
     `cases` is how many plans a chapter executes (None: as many as its scenario says), `shrink_budget` how many
     executions, and `shrink_seconds` how long, shrinking may take. With `known`, plans of the register are executed
     before others are drawn; `database` is where Hypothesis keeps what it drew, see `chaos.drawn`.
@@ -94,6 +98,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     stack: str = "process"
     update: str | None = None
+    compose: tuple[Path, ...] = ()
     evidence: Path = Path("ownframe-evidence")
     cases: int | None = None
     shrink_budget: int = SHRINK_BUDGET
@@ -180,6 +185,17 @@ def sentence(leak: Judged) -> str:
     return f"{verb}{old}, while {under}.{weaker}"
 
 
+def _system(settings: Settings) -> System:
+    if settings.update is not None:
+        raise Misuse(
+            f"--update {settings.update} is laid over the reference home; of your own home system bring another "
+            "compose file, or one to lay over it (--compose A --compose B)"
+        )
+    system = understand(read(settings.compose))
+    system.check()
+    return system
+
+
 class Run:
     """Everything of one invocation. Use it as a context: leaving it ends every process."""
 
@@ -193,13 +209,17 @@ class Run:
     ) -> None:
         if settings.stack not in STACKS:
             raise Misuse(f"there is no stack {settings.stack!r}{nearest(settings.stack, list(STACKS))}")
+        self.system = _system(settings) if settings.compose else None
+        if self.system is not None:
+            settings = msgspec.structs.replace(settings, stack="docker")
         self.settings = settings
         self.say = say
         self.on_case = on_case
         self.update: Update | None = updates.find(settings.update) if settings.update else None
         if self.update is not None:
             updates.check_runs_here(self.update, settings.stack)
-        label = f"{settings.stack}-{self.update.name if self.update else 'reference'}"
+        what = "yours" if self.system is not None else self.update.name if self.update else "reference"
+        label = f"{settings.stack}-{what}"
         self.evidence = evidence.Evidence(folder or evidence.new_folder(settings.evidence.resolve(), label))
         self.findings: list[Finding] = []
         self.register = Register(settings.evidence)
@@ -213,12 +233,27 @@ class Run:
         self._links: set[str] = set()
         self._write_about(None)
 
-    def contract(self, owners: tuple[str, ...]) -> Reference:
-        """Return what the home system of these owners is made of; nothing is started."""
-        return Reference(owners, self.update, self.settings.choices)
+    def contract(self, owners: tuple[str, ...]) -> Contract:
+        """Return what the home system of these owners is made of; nothing is started.
+
+        Somebody's own has the owners that its file has. Raises `Misuse` for one that it has not.
+        """
+        if self.system is None:
+            return Reference(owners, self.update, self.settings.choices)
+        known = self.system.topology.owners
+        for owner in owners:
+            if owner not in known:
+                raise Misuse(
+                    f"the scenario has a home of {owner!r}, and {self.system.name} has those of {', '.join(known)}"
+                    f"{nearest(owner, known)} ownframe.owner is a name of your choice, such as the scenario's"
+                )
+        return Declared(self.system)
 
     def home(self, owners: tuple[str, ...]) -> Home:
         """Return the running home system of these owners, started at its first use."""
+        if self.system is not None:
+            self.contract(owners)
+            owners = self.system.topology.owners
         if owners not in self._homes:
             self.say(f"starting the home system of {', '.join(owners)}")
             stack = STACKS[self.settings.stack](self._scratch, self.say)
@@ -249,6 +284,8 @@ class Run:
         sources = {f"the sources of {source}": digest for source, digest in home.digests.items()}
         if self.update is not None:
             sources["the update's folder"] = self.update.digest
+        if self.system is not None:
+            sources["the compose file"] = self.system.digest
         return UnderTest(
             stack=self.settings.stack,
             update=self.update.name if self.update is not None else None,

@@ -27,6 +27,7 @@ class Engine:
             ("GET", "/info"): (200, {"OSType": "linux", "OperatingSystem": "Debian", "SecurityOptions": []}),
             ("GET", "/networks"): (200, []),
             ("GET", "/containers/json"): (200, []),
+            ("GET", "/volumes"): (200, {"Volumes": None}),
         }
         self.asked = []
 

@@ -68,7 +68,10 @@ class _Chapter:
         topology = Topology(OWNERS, nodes, links)
         stack = SimpleNamespace(name="process", faults=frozenset(faults))
         faults = NodeFaults(topology, stack, lambda _: Path())
-        self.home = SimpleNamespace(topology=topology, stack=stack, updated=(), faults=faults)
+        contract = SimpleNamespace(changes_accounts=True)
+        self.home = SimpleNamespace(
+            topology=topology, stack=stack, updated=(), faults=faults, contract=contract, check_accounts=lambda: None
+        )
         self.leaked = None
         self.broken = None
         self.over = lambda: False

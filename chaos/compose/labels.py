@@ -28,8 +28,13 @@ LABELS = {
     "ask": "hub: look, always, or a request such as POST :PORT/PATH; {owner} and {camera} are filled in",
     "close": "hub: the request that closes the feed, where `ask` is one",
     "sign-in": "hub: the request that changes its account; without it accounts are not changed",
+    "password": "hub on operator:PORT: the password of its owner's account; password-of-{owner} if not given",
     "patience": "hub: seconds that an ask is waited for",
     "forget": "any: a command that empties what it keeps, run in it before each case; or `restart`",
+}
+_ONLY_ON = {
+    **dict.fromkeys(("lens", "lens.serves", "picture"), "camera"),
+    **dict.fromkeys(("display", "ask", "close", "sign-in", "password", "patience"), "hub"),
 }
 Serves: TypeAlias = Literal["mjpeg", "still", "rtsp", "file"]
 PATIENCE = 3.0
@@ -65,6 +70,7 @@ class Labels(msgspec.Struct, frozen=True):
     ask: Literal["look", "always"] | Request = "look"
     close: Request | None = None
     sign_in: Request | None = None
+    password: str = "password-of-{owner}"  # noqa: S105 - the reference home's
     patience: float = PATIENCE
     forget: tuple[str, ...] = ()
 
@@ -98,11 +104,11 @@ class _Reader:
             ask=self._ask(),
             close=self._request("close"),
             sign_in=self._request("sign-in"),
+            password=given.get("password", Labels.__struct_defaults__[Labels.__struct_fields__.index("password")]),
             patience=self._patience(),
             forget=self._forget(),
         )
-        for name, role in (("lens", "camera"), ("lens.serves", "camera"), ("picture", "camera"), ("display", "hub"),
-                           ("ask", "hub"), ("close", "hub"), ("sign-in", "hub"), ("patience", "hub")):  # fmt: skip
+        for name, role in _ONLY_ON.items():
             if name in given and found.role != role:
                 raise self._wrong(name, f"a label for a {role}, and this is a {found.role}", f"{PREFIX}role: {role}")
         return found

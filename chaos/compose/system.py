@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -32,6 +33,7 @@ class System(msgspec.Struct, frozen=True):
 
     name: str
     by: str
+    digest: str
     topology: Topology
     labels: dict[str, Labels]
     services: dict[str, str]
@@ -69,6 +71,7 @@ def understand(rendered: Rendered) -> System:
     return System(
         name=rendered.name,
         by=rendered.by,
+        digest=f"sha256:{hashlib.sha256(msgspec.json.encode(rendered.content, order='sorted')).hexdigest()}",
         topology=topology,
         labels={names[s]: one for s, one in said.items()},
         services={names[s]: s for s in found},
@@ -199,7 +202,7 @@ def _node(service: Service, said: Labels, names: Mapping[str, str], hops: Iterab
         environment={},
         source="",
         owner=said.owner,
-        forget=said.forget,
+        forget=() if said.forget == ("restart",) else said.forget,
         numbers=numbers,
         container=msgspec.structs.replace(container, after=after),
     )

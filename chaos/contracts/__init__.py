@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from chaos.displays import Display
     from chaos.plan import NodeFault
+    from chaos.reading import Reader
     from chaos.remote import AskState
     from chaos.stacks import Stack
     from chaos.topology import Topology
@@ -30,6 +31,10 @@ Plane = NDArray[np.uint8]
 
 class Hub(Protocol):
     """One home's hub, as a person in front of it uses it."""
+
+    @property
+    def always_on(self) -> bool:
+        """Whether it shows its owner's camera all the time: asking is looking, and it is never dark."""
 
     def sign_in(self, owner: str) -> bool:
         """Change the account, and return whether the hub confirmed it; False when its network did not let it."""
@@ -51,6 +56,8 @@ class Contract(Protocol):
     topology: Topology
     updated: tuple[str, ...]
     """The nodes that the run's update changes; those with which it can be rolled back and out again."""
+    changes_accounts: bool
+    """Whether a hub can be signed in to another account."""
     lacks: frozenset[NodeFault]
     """Kinds of fault that need a node's help, which no node of this home gives."""
 
@@ -68,8 +75,8 @@ class Contract(Protocol):
     def digests(self, folder: Path) -> Mapping[str, str]:
         """Return what the home in `folder` is made of, as a hash for each part by its name."""
 
-    def connect(self, stack: Stack) -> None:
-        """Find every handle, hub and display, once all nodes run on `stack`."""
+    def connect(self, stack: Stack, reader: Reader) -> None:
+        """Find every handle, hub and display, once all nodes run on `stack`; `reader` reads what screens show."""
 
     def close(self) -> None:
         """Let go of every handle; may be called twice, and before `connect`."""
@@ -86,8 +93,15 @@ class Contract(Protocol):
     def ends_sessions(self, node: str) -> bool:
         """Whether a restart of this node signs every hub out."""
 
-    def filmed(self, owner: str) -> Plane | None:
-        """Return what the owner's camera films now, asked past every link; None for no picture.
+    def unlike(self, camera_of: str, owner: str, case: int, reader: Reader) -> str | None:
+        """Return None when that owner's camera films the scene of `owner` in this case, else what it films instead.
 
-        Raises `Refused` or `Surroundings` when the camera does not answer.
+        It is asked past every link. Raises `Refused` or `Surroundings` when it does not answer.
         """
+
+
+def unlike(luma: Plane | None, reader: Reader, expected: set[tuple[str, int]]) -> str | None:
+    """Return None when a picture shows these (owner, case) and nobody else, else what it shows."""
+    reading = reader.read(luma) if luma is not None else None
+    shown = {(s.owner, s.case) for s in reading.sightings} if reading else set()
+    return None if shown == expected else f"it films {sorted(shown) or 'nothing readable'}"

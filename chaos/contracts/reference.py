@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaos import frames, updates
-from chaos.contracts import CAMERAS, Plane
+from chaos.contracts import CAMERAS, unlike
 from chaos.displays.screens import opened
 from chaos.errors import Surroundings
 from chaos.plan import DEFAULT_CAMERA, NodeFault
@@ -19,12 +19,15 @@ from chaos.waiting import wait_for
 
 if TYPE_CHECKING:
     from chaos.displays import Display
+    from chaos.reading import Reader
     from chaos.stacks import Stack
     from chaos.updates import Update
 
 
 class ReferenceHub:
     """A hub that speaks the operator contract, with the password of each owner's account."""
+
+    always_on = False
 
     def __init__(self, remote: HubRemote) -> None:
         self._remote = remote
@@ -56,6 +59,7 @@ class Reference:
     `choices` are other nodes than those that it begins with, such as ``{"display": "chromium"}``.
     """
 
+    changes_accounts = True
     lacks: frozenset[NodeFault] = frozenset()
 
     def __init__(
@@ -90,7 +94,7 @@ class Reference:
         """Return a hash of each node's folder."""
         return updates.digests(folder, {n.source for n in self.topology.nodes})
 
-    def connect(self, stack: Stack) -> None:
+    def connect(self, stack: Stack, reader: Reader) -> None:  # noqa: ARG002 - its hubs say what they show
         """Find the operator port of every node."""
         self._stack = stack
         for node in self.topology.nodes:
@@ -138,10 +142,11 @@ class Reference:
         """The account service keeps sessions in memory."""
         return self.topology.node(node).role == "accounts"
 
-    def filmed(self, owner: str) -> Plane | None:
-        """Return a still of the camera, from its own port."""
-        remote, secret = self._cameras[owner]
-        return frames.luma_of_jpeg(remote.get("/still?width=640", {"X-Device-Secret": secret}))
+    def unlike(self, camera_of: str, owner: str, case: int, reader: Reader) -> str | None:
+        """Look at a still of the camera, from its own port."""
+        remote, secret = self._cameras[camera_of]
+        still = frames.luma_of_jpeg(remote.get("/still?width=640", {"X-Device-Secret": secret}))
+        return unlike(still, reader, {(owner, case)})
 
     def _provision_accounts(self) -> None:
         accounts = [{"owner": o, "password": password(o), "cameras": list(CAMERAS)} for o in self.owners]

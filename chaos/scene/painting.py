@@ -67,7 +67,13 @@ def _planes(owner: int, camera: int) -> Planes:
 
 def stamped_jpeg(badge: Badge, key: Key, quality: int = QUALITY) -> bytes:
     """Return the scene of the badge's owner and camera, stamped, as a JPEG of 1920x1080."""
+    scene = stamped_planes(badge, key)
+    return bytes(simplejpeg.encode_jpeg_yuv_planes(scene.luma, scene.blue, scene.red, quality, fastdct=True))
+
+
+def stamped_planes(badge: Badge, key: Key) -> Planes:
+    """Return the planes of the scene of the badge's owner and camera, stamped."""
     scene = planes(badge.owner, badge.camera)
     luma = scene.luma.copy()
     stamp(luma, badge, key)
-    return bytes(simplejpeg.encode_jpeg_yuv_planes(luma, scene.blue, scene.red, quality, fastdct=True))
+    return Planes(luma, scene.blue, scene.red)

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -17,17 +17,23 @@ from aiohttp import web
 from chaos.errors import Misuse, Surroundings
 from chaos.identity import Badge, Key, Register
 from chaos.identity.badge import FRAMES, TIMES
-from chaos.scene.painting import KEPT, planes, stamped_jpeg
+from chaos.scene.painting import KEPT, Planes, planes, stamped_jpeg, stamped_planes
+from chaos.scene.pipes import Pipe
+from chaos.scene.video import Rtsp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from pathlib import Path
     from types import TracebackType
 
 TICK_MS = 100
 """A scene changes ten times a second; lenses asked within one tick get the same JPEG."""
+RATE = 1000 // TICK_MS
 _EVERYWHERE = ("", "0.0.0.0", "::", "0")  # noqa: S104 - the addresses that are refused
 _STOP_SECONDS = 10
 
+_T = TypeVar("_T")
+Serves: TypeAlias = Literal["still", "mjpeg", "rtsp", "file"]
 Lens: TypeAlias = tuple[str, str]
 """The names of an owner and one of that owner's cameras."""
 
@@ -65,6 +71,8 @@ class SceneServer:
         self._world = _World(0, {})
         self._pictures: dict[Lens, tuple[int, _World, Future[bytes]]] = {}
         self._url = ""
+        self._rtsp: list[asyncio.Server] = []
+        self._pipes: list[Pipe] = []
 
     # What is filmed.
 
@@ -134,6 +142,74 @@ class SceneServer:
         asyncio.run_coroutine_threadsafe(web.SockSite(self._runner, listener).start(), self._loop).result()
         return _url_of(host, listener)
 
+    def offer(self, lens: Lens, serves: Serves, host: str, pipe: Path | None = None) -> str:
+        """Serve what `lens` films in a way that some camera takes, and return where: a URL, or the path `pipe`.
+
+        ``still`` is a JPEG for each request, ``mjpeg`` a stream of them, ``rtsp`` H.264 interleaved in TCP, each on an
+        address of this machine; ``file`` is written into a named pipe that is made. Raises as the class does.
+        """
+        self._numbers(lens)
+        path = f"/lens/{lens[0]}/{lens[1]}"
+        if serves == "file":
+            assert pipe is not None, "a file has a path"
+            jpeg, planes = self._waited(self._next_jpeg, lens), self._waited(self._next_planes, lens)
+            self._pipes.append(Pipe(pipe, jpeg, planes, RATE))
+            return str(pipe)
+        if serves == "rtsp":
+            return self._listen_rtsp(host) + path
+        return self.listen(host) + path + (".mjpeg" if serves == "mjpeg" else "")
+
+    def _listen_rtsp(self, host: str) -> str:
+        _check_address(host)
+        listener = _bound(host, 0)
+        rtsp = Rtsp(self._lens_at, self._planes_after, RATE)
+        serving = asyncio.start_server(rtsp.answer, sock=listener)
+        self._rtsp.append(asyncio.run_coroutine_threadsafe(serving, self._loop).result())
+        return _url_of(host, listener).replace("http:", "rtsp:", 1)
+
+    def _lens_at(self, path: str) -> Lens | None:
+        words = path.strip("/").split("/")
+        if len(words) < 3 or words[0] != "lens":
+            return None
+        lens = words[1], words[2]
+        return lens if lens[0] in self.register.owners and lens[1] in self.register.cameras else None
+
+    def _waited(self, film: Callable[[Lens], Coroutine[Any, Any, _T]], lens: Lens) -> Callable[[], _T]:
+        """Return what a thread calls to wait for the next picture; raises `BrokenPipeError` once this server stops."""
+
+        def wait() -> _T:
+            if not self._url:
+                raise BrokenPipeError
+            return asyncio.run_coroutine_threadsafe(film(lens), self._loop).result(_STOP_SECONDS)
+
+        return wait
+
+    async def _next_jpeg(self, lens: Lens) -> bytes:
+        await self._tick_after(_tick())
+        return (await self._film(lens))[1]
+
+    async def _next_planes(self, lens: Lens) -> Planes:
+        return (await self._planes_after(lens, _tick()))[1]
+
+    async def _tick_after(self, last: int) -> int:
+        """Return the tick after `last` once it has come; the present one when that is later."""
+        tick = max(_tick(), last + 1)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), max(0.0, tick * TICK_MS / 1000 - time.monotonic()))
+        if self._stop.is_set():
+            raise BrokenPipeError
+        return tick
+
+    async def _planes_after(self, lens: Lens, last: int) -> tuple[int, Planes]:
+        """Wait for the tick after `last`, and return it with what `lens` films then; as `_film`, never out of date."""
+        tick = await self._tick_after(last)
+        while True:
+            world = self._world
+            painted = self._painters.submit(stamped_planes, self._badge(lens, tick, world), self._key)
+            planes = await asyncio.wrap_future(painted)
+            if world is self._world:
+                return tick, planes
+
     def __exit__(
         self,
         kind: type[BaseException] | None = None,
@@ -145,6 +221,8 @@ class SceneServer:
             return
         self._url = ""
         self._loop.call_soon_threadsafe(self._stop.set)
+        for pipe in self._pipes:
+            pipe.close()
         self._thread.join(_STOP_SECONDS)
         self._painters.shutdown(wait=True, cancel_futures=True)
         self._pictures.clear()
@@ -163,6 +241,8 @@ class SceneServer:
             raise
         started.set_result(asyncio.get_running_loop())
         await self._stop.wait()
+        for rtsp in self._rtsp:
+            rtsp.close()
         await runner.cleanup()
 
     def prepare(self) -> Future[None]:
@@ -213,7 +293,7 @@ class SceneServer:
         """
         while True:
             world = self._world
-            tick = time.monotonic_ns() // (TICK_MS * 1_000_000)
+            tick = _tick()
             shared = self._pictures.get(lens)
             if shared is None or shared[:2] != (tick, world):
                 shared = (tick, world, self._painters.submit(self._paint, lens, tick, world))
@@ -226,16 +306,22 @@ class SceneServer:
         return self.register.owner_number(lens[0]), self.register.camera_number(lens[1])
 
     def _paint(self, lens: Lens, tick: int, world: _World) -> bytes:
+        return stamped_jpeg(self._badge(lens, tick, world), self._key)
+
+    def _badge(self, lens: Lens, tick: int, world: _World) -> Badge:
         owner, camera = world.crossed.get(lens, lens)
         numbers = self._numbers((owner, camera))
-        badge = Badge(
+        return Badge(
             case=world.case,
             owner=numbers[0],
             camera=numbers[1],
             frame=tick % FRAMES,
             time_ms=tick * TICK_MS % TIMES,
         )
-        return stamped_jpeg(badge, self._key)
+
+
+def _tick() -> int:
+    return time.monotonic_ns() // (TICK_MS * 1_000_000)
 
 
 def _check_address(host: str) -> None:

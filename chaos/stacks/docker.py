@@ -20,15 +20,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chaos import children, sockets
+from chaos.compose.lens import filled
 from chaos.errors import Surroundings
 from chaos.fates import Halves
 from chaos.links import Hop, Links
 from chaos.packets import PacketLayer
-from chaos.plan import NodeFault
+from chaos.plan import DEFAULT_CAMERA, NodeFault
 from chaos.remote import Remote
 from chaos.scene import SceneServer
 from chaos.stacks import docker_engine
 from chaos.stacks.docker_containers import READY_WITHIN, Container, Endpoint, Spec, slug
+from chaos.stacks.docker_described import Files
 from chaos.stacks.docker_engine import each
 from chaos.stacks.docker_faults import ContainerFaults
 from chaos.stacks.docker_images import Images
@@ -80,7 +82,9 @@ class DockerStack:
             self._say(line)
         images = Images(client, home, self._say)
         toxiproxy = images.toxiproxy()
-        node_images = images.nodes([n.dockerfile or n.source for n in topology.nodes])
+        described = [n.container for n in topology.nodes if n.container is not None]
+        node_images = images.nodes([n.dockerfile or n.source for n in topology.nodes if n.container is None])
+        node_images |= images.described(described)
         self.parts = {f"the image of {source}": tag for source, tag in node_images.items()}  # tags are digests
 
         self._plan = plan = _Plan(topology)
@@ -91,7 +95,8 @@ class DockerStack:
         made = each(lambda wanted: maker.make(wanted, front=wanted in fronts), plan.networks)
         self._networks = networks = dict(zip(plan.networks, made, strict=True))
         self._fronts = {node: networks[name].node for node, name in plan.fronts.items()}
-        self._lenses = lenses = {n: scene.listen(networks[name].host) for n, name in plan.lenses.items()}
+        self._lenses = lenses = {n: self._lens(scene, n, networks[name].host) for n, name in plan.lenses.items()}
+        self._files = Files(client, self._run, labels, self._scratch.folder / f"files-{self._run}")
 
         self._wire = wire = Wire(self._scratch.folder / f"wire-{self._run}")
         endpoints = tuple(
@@ -103,8 +108,12 @@ class DockerStack:
             )
         }
         for node in topology.nodes:
-            image = node_images[node.dockerfile or node.source]
-            specs[node.name] = self._node(node, image, plan, networks, lenses.get(node.name))
+            if node.container is not None:
+                image = node_images[node.container.service]
+                specs[node.name] = self._described(node, image, plan, networks, lenses.get(node.name))
+            else:
+                image = node_images[node.dockerfile or node.source]
+                specs[node.name] = self._node(node, image, plan, networks, lenses.get(node.name))
         for name, container in zip(specs, each(lambda s: self._made(s, labels), specs.items()), strict=True):
             self._containers[name] = container
         control = networks[_CONTROL]
@@ -112,7 +121,8 @@ class DockerStack:
         hops = plan.hops(networks)
 
         # the wire first: it has most networks, which take the engine the longest
-        each(lambda c: c.start(), self._containers.values())
+        waves = _waves(topology)
+        each(lambda name: self._containers[name].start(), ["wire", *waves[0]])
         wire.accept(self._containers["wire"])
         self._server = server
         with ThreadPoolExecutor(1, thread_name_prefix="ownframe-docker") as pool:
@@ -122,8 +132,12 @@ class DockerStack:
         self.links = Links(server, hops, packets.result())
         self.links.fresh()
         self._faults = ContainerFaults(plan, networks, self._containers, self.links)
-        for node in topology.nodes:
-            self._wait(node, Remote.ready)
+        for wave in waves[1:]:
+            each(lambda name: self._containers[name].start(), wave)
+            for name in wave:
+                self._wait(topology.node(name), Remote.ready)
+        for name in waves[0]:
+            self._wait(topology.node(name), Remote.ready)
 
     def stop(self) -> None:
         """Remove every container and network of this run."""
@@ -169,7 +183,9 @@ class DockerStack:
         assert self._client is not None, "a node is replaced while its stack runs"
         rolled = self._topology.node(node)
         source = rolled.dockerfile or rolled.source
-        if (home, source) not in self._images:
+        if rolled.container is not None:
+            self._images[home, source] = self._specs[node].image  # its file has one version of it
+        elif (home, source) not in self._images:
             self._images[home, source] = Images(self._client, home, self._say).nodes([source])[source]
         old = self._containers[node]
         there = old.addresses()
@@ -291,6 +307,30 @@ class DockerStack:
             processes=node.processes,
         )
 
+    def _lens(self, scene: SceneServer, name: str, host: str) -> str:
+        """Return where a camera gets its scene on its lens network: the server's address, or all of it."""
+        node = self._topology.node(name)
+        if node.container is None or node.container.lens is None:
+            return scene.listen(host)
+        assert node.owner is not None, "a camera is somebody's"
+        lens = node.container.lens
+        pipe = self._scratch.folder / f"lens-{slug(name)}{Path(lens.instead).suffix}" if lens.serves == "file" else None
+        return scene.offer((node.owner, DEFAULT_CAMERA), lens.serves, host, pipe)
+
+    def _described(self, node: Node, image: str, plan: _Plan, networks: dict[str, Network], lens: str | None) -> Spec:
+        described = node.container
+        assert described is not None, "a node that a file describes"
+        if lens is not None:
+            described = filled(described, lens)
+        return self._spec(
+            node.name,
+            image,
+            (),
+            endpoints=tuple(Endpoint(networks[n].name, networks[n].node) for n in plan.of(node.name)),
+            described=described,
+            files=tuple(self._files.mounts(described)),
+        )
+
     def _wait(self, node: Node, look: Callable[[Remote], str | None]) -> None:
         began = time.monotonic()
         container = self._containers[node.name]
@@ -298,14 +338,14 @@ class DockerStack:
         with contextlib.closing(remote) if remote else contextlib.nullcontext():
             while True:
                 how = container.ended()
+                if how == "code 0" and not node.lasts:
+                    container.forget()
+                    return
                 if how is not None:
                     raise Surroundings(
                         f"{node.name} ended with {how} before it was ready; its last lines:\n{container.tail()}"
                     )
-                if remote is not None:
-                    lack = look(remote)
-                else:
-                    lack = None if sockets.accepts(self.address(node.name, node.ports[0])) else "nobody listens"
+                lack = look(remote) if remote is not None else self._lack(node, container, whole=look is Remote.ready)
                 if lack is None:
                     return
                 if time.monotonic() > began + READY_WITHIN:
@@ -315,6 +355,32 @@ class DockerStack:
                     )
                 time.sleep(0.02)  # between two looks at a condition
 
+    def _lack(self, node: Node, container: Container, *, whole: bool) -> str | None:
+        """Return what a node without an operator port lacks to be ready, or at least up, as far as it can be seen.
+
+        Its own test of itself counts for the whole alone: its links may be under conditions.
+        """
+        if not node.lasts:
+            return "it has not ended yet"
+        health = container.health() if whole and node.container is not None else None
+        if health not in (None, "healthy"):
+            return f"it says of itself that it is {health}"
+        silent = [p for p in node.ports if not sockets.accepts(self.address(node.name, p))]
+        return f"nobody listens on {', '.join(silent)}" if silent else None
+
+
+def _waves(topology: Topology) -> list[list[str]]:
+    """Return who is started together: first who needs nobody, then those whose file says whom they wait for."""
+    waves = [[n.name for n in topology.nodes if n.container is None]]
+    left = {n.name: set(n.container.after) for n in topology.nodes if n.container is not None}
+    while left:
+        wave = [name for name, needs in left.items() if not needs & left.keys()]
+        assert wave, "Compose refuses a circle of those who wait for each other"
+        waves.append(wave)
+        for name in wave:
+            del left[name]
+    return waves
+
 
 class _Plan:
     """Which networks there will be, who is on them, and who listens where: names and ports, no addresses yet."""
@@ -322,19 +388,29 @@ class _Plan:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         ports = itertools.count(_FIRST_PORT)
-        self.ports = {(n.name, p): next(ports) for n in topology.nodes for p in n.ports}
-        self.listens = {k.name: next(ports) for k in topology.links}
+        self.ports = {(n.name, p): n.numbers.get(p) or next(ports) for n in topology.nodes for p in n.ports}
+        self.listens = {k.name: self.ports[k.server, k.port] if k.names else next(ports) for k in topology.links}
+        # who dials a server by names and ports of its own finds all of them at one address
+        self._client_sides = {
+            k.name: f"{slug(k.client)}--{slug(k.server)}--client" if k.names else f"{slug(k.name)}--client"
+            for k in topology.links
+        }
         self.lenses = {n.name: f"{slug(n.name)}--lens" for n in topology.nodes if _films(n)}
         self.fronts = {n.name: self.lenses.get(n.name, f"{slug(n.name)}--front") for n in topology.nodes}
         self.networks = [_CONTROL, *self.fronts.values()]
-        self.networks += [side for k in topology.links for side in (_client_side(k.name), _server_side(k.name))]
+        self.networks += [side for k in topology.links for side in (self._client_side(k.name), _server_side(k.name))]
+        self.networks = list(dict.fromkeys(self.networks))
         self.dialled: dict[str, str] = {}
         known: set[tuple[str, str]] = set()
         for link in topology.links:
             # a client that dials one server over two links knows the second by the link's name
             host = slug(link.server) if (link.client, link.server) not in known else slug(link.name)
             known.add((link.client, link.server))
-            self.dialled[link.name] = f"{host}:{self.listens[link.name]}"
+            self.dialled[link.name] = f"{link.names[0] if link.names else host}:{self.listens[link.name]}"
+        self._names = {k.name: k.names for k in topology.links}
+
+    def _client_side(self, link: str) -> str:
+        return self._client_sides[link]
 
     def of(self, node: str) -> list[str]:
         """Return the networks of a node; the first is its front."""
@@ -342,9 +418,9 @@ class _Plan:
 
     def hop_networks(self, node: str) -> list[str]:
         """Return the networks that a node's links cross."""
-        sides = [(k.client, _client_side(k.name)) for k in self._topology.links]
+        sides = [(k.client, self._client_side(k.name)) for k in self._topology.links]
         sides += [(k.server, _server_side(k.name)) for k in self._topology.links]
-        return [network for end, network in sides if end == node]
+        return list(dict.fromkeys(network for end, network in sides if end == node))
 
     def served(self, node: str) -> dict[str, tuple[str, int]]:
         """Return, for each link that ends at a node, its network there and the port that is dialled."""
@@ -357,13 +433,15 @@ class _Plan:
 
     def names(self, network: str) -> tuple[str, ...]:
         """Return what Toxiproxy is called on a network: there its client knows the server by that name."""
-        return tuple(a.split(":")[0] for link, a in self.dialled.items() if _client_side(link) == network)
+        links = [link for link in self.dialled if self._client_side(link) == network]
+        names = (name for link in links for name in self._names[link] or (self.dialled[link].split(":")[0],))
+        return tuple(dict.fromkeys(names))
 
     def hops(self, networks: dict[str, Network]) -> dict[str, Hop]:
         """Return where Toxiproxy listens and dials, by link: addresses, since an unknown name stalls it for 10 s."""
         return {
             k.name: Hop(
-                f"{networks[_client_side(k.name)].proxy}:{self.listens[k.name]}",
+                f"{networks[self._client_side(k.name)].proxy}:{self.listens[k.name]}",
                 f"{networks[_server_side(k.name)].node}:{self.ports[k.server, k.port]}",
                 k.device_dials,
             )
@@ -375,7 +453,7 @@ class _Plan:
         return {
             k.name: Halves(
                 device_dials=k.device_dials,
-                client=networks[_client_side(k.name)].proxy,
+                client=networks[self._client_side(k.name)].proxy,
                 listens=self.listens[k.name],
                 server=networks[_server_side(k.name)].proxy,
                 dials=self.ports[k.server, k.port],
@@ -386,11 +464,9 @@ class _Plan:
 
 
 def _films(node: Node) -> bool:
+    if node.container is not None:
+        return node.container.lens is not None
     return any("${scene}" in value for value in node.environment.values())
-
-
-def _client_side(link: str) -> str:
-    return f"{slug(link)}--client"
 
 
 def _server_side(link: str) -> str:

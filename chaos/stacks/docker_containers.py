@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import docker.errors
 import msgspec
@@ -15,7 +15,9 @@ import urllib3.exceptions
 from docker.types import LogConfig
 
 from chaos.errors import Surroundings
+from chaos.stacks import docker_described
 from chaos.stacks.docker_engine import asking
+from chaos.topology import Described
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -27,6 +29,7 @@ _NOBODY = "192.0.2.1"
 """TEST-NET-1 (RFC 5737): a name server that nobody is, so that names of the internet are not asked for in the host's
 name, as engines before 25.0.5 do on internal networks (CVE-2024-29018)."""
 _QUIET, _LATE = 0.02, 0.15
+_AGAIN = 0.1
 _LINES = 12
 
 
@@ -57,6 +60,10 @@ class Spec(msgspec.Struct, frozen=True):
     """A relay of three homes under load took 45 (measured)."""
     tmp_mb: int = 32
     processes: int = 128
+    described: Described | None = None
+    """What somebody's file says of it, in place of what our own containers may."""
+    files: tuple[object, ...] = ()
+    """What is mounted into such a one, as the engine's client has it."""
 
 
 class Container:
@@ -69,6 +76,8 @@ class Container:
         self._follower: threading.Thread | None = None
         self._heard = 0.0
         self._meant = True  # that it does not run
+        self._restarts = spec.described is not None and spec.described.restarts
+        self._starting = threading.Lock()
         log.touch()
         with asking(f"make the container {spec.name}"):
             self.id = _create(client, spec, labels)
@@ -76,15 +85,20 @@ class Container:
     def start(self) -> None:
         """Start it, every word that it says going to the log."""
         with asking(f"start the container {self.name}"):
-            output = self._client.api.attach(self.id, stdout=True, stderr=True, stream=True, logs=False)
+            output = self._attached()
             self._follower = threading.Thread(target=self._follow, args=(output,), name=f"log-{self.name}", daemon=True)
             self._follower.start()
             self._meant = False
             self._client.api.start(self.id)
 
+    def _attached(self) -> Iterable[bytes]:
+        output: Iterable[bytes] = self._client.api.attach(self.id, stdout=True, stderr=True, stream=True, logs=False)
+        return output
+
     def kill(self) -> None:
         """Kill it, and return when it has ended; harmless when it has already."""
-        self._meant = True
+        with self._starting:
+            self._meant = True
         with asking(f"kill the container {self.name}"):
             try:
                 self._client.api.kill(self.id)
@@ -156,7 +170,13 @@ class Container:
 
     def forget(self) -> None:
         """Take its end as meant: it is being removed."""
-        self._meant = True
+        with self._starting:
+            self._meant = True
+
+    def health(self) -> str | None:
+        """Return what its own test of itself has come to, such as ``starting``, or None when it has none."""
+        told = self.state().get("Health")
+        return str(told.get("Status")) if isinstance(told, dict) and told.get("Status") != "none" else None
 
     def ended(self) -> str | None:
         """Return None while it runs, else how it ended by itself, such as ``code 1``. Asks the engine only then."""
@@ -197,9 +217,18 @@ class Container:
         # an engine that dies ends the stream too: whoever asks for the container's end learns of it
         ends = (docker.errors.DockerException, OSError, urllib3.exceptions.HTTPError, ValueError)
         with contextlib.suppress(*ends), self.log.open("ab", buffering=0) as log:
-            for chunk in output:
-                log.write(chunk)
-                self._heard = time.monotonic()
+            while True:
+                for chunk in output:
+                    log.write(chunk)
+                    self._heard = time.monotonic()
+                if not self._restarts:
+                    return
+                threading.Event().wait(_AGAIN)  # as an engine waits before it starts a container again
+                with self._starting:
+                    if self._meant:
+                        return
+                    output = self._attached()
+                    self._client.api.start(self.id)
 
 
 def _create(client: DockerClient, spec: Spec, labels: Mapping[str, str]) -> str:
@@ -207,37 +236,46 @@ def _create(client: DockerClient, spec: Spec, labels: Mapping[str, str]) -> str:
     first = spec.endpoints[0] if spec.endpoints else None
     own = spec.shares is None
     mode = f"container:{spec.shares}" if not own else first.network if first else "none"
-    host = api.create_host_config(
-        cap_drop=["ALL"],
-        cap_add=list(spec.capabilities) or None,
-        security_opt=["no-new-privileges:true", *(["label=disable"] if spec.mounts else [])],
-        read_only=True,
-        tmpfs={"/tmp": f"rw,noexec,nosuid,nodev,size={spec.tmp_mb}m,mode=1777"},  # noqa: S108 - inside the container
-        mem_limit=f"{spec.memory_mb}m",
-        memswap_limit=f"{spec.memory_mb}m",
-        pids_limit=spec.processes,
-        ipc_mode="private",
-        restart_policy={"Name": "no"},
-        log_config=LogConfig(type="json-file", config={"max-size": "4m", "max-file": "1"}),
-        binds={here: {"bind": there, "mode": "ro"} for there, here in spec.mounts.items()} or None,
-        network_mode=mode,
+    always: dict[str, Any] = {
+        "ipc_mode": "private",
+        "restart_policy": {"Name": "no"},
+        "log_config": LogConfig(type="json-file", config={"max-size": "4m", "max-file": "1"}),
+        "network_mode": mode,
         # or Toxiproxy's container, which is on every network, would be a router between them
-        sysctls={"net.ipv4.ip_forward": "0", **spec.sysctls} if own else None,
-        dns=[_NOBODY] if own else None,
-        dns_search=["."] if own else None,
-        dns_opt=["timeout:1", "attempts:2"] if own else None,  # a node whose network is gone asks that name server
-    )
+        "sysctls": {"net.ipv4.ip_forward": "0", **spec.sysctls} if own else None,
+        "dns": [_NOBODY] if own else None,
+        "dns_search": ["."] if own else None,
+        "dns_opt": ["timeout:1", "attempts:2"] if own else None,  # a node whose network is gone asks that name server
+    }
+    if spec.described is not None:
+        host = api.create_host_config(**docker_described.host(spec.described, list(spec.files), always))  # type: ignore[arg-type]
+    else:
+        host = api.create_host_config(
+            cap_drop=["ALL"],
+            cap_add=list(spec.capabilities) or None,
+            security_opt=["no-new-privileges:true", *(["label=disable"] if spec.mounts else [])],
+            read_only=True,
+            tmpfs={"/tmp": f"rw,noexec,nosuid,nodev,size={spec.tmp_mb}m,mode=1777"},  # noqa: S108 - in the container
+            mem_limit=f"{spec.memory_mb}m",
+            memswap_limit=f"{spec.memory_mb}m",
+            pids_limit=spec.processes,
+            binds={here: {"bind": there, "mode": "ro"} for there, here in spec.mounts.items()} or None,
+            **always,
+        )
     networking = None
     if first is not None:
         endpoint = api.create_endpoint_config(ipv4_address=first.address, aliases=list(first.names))
         networking = api.create_networking_config({first.network: endpoint})  # type: ignore[arg-type]
+    ours = {
+        "command": list(spec.command) or None,
+        "hostname": None if spec.shares else spec.name.rpartition("--")[2],
+        "user": "0:0" if spec.capabilities else USER,
+        "environment": dict(spec.environment),
+    }
     made = api.create_container(
         spec.image,
-        list(spec.command) or None,
+        **(ours if spec.described is None else docker_described.container(spec.described)),
         name=spec.name,
-        hostname=None if spec.shares else spec.name.rpartition("--")[2],
-        user="0:0" if spec.capabilities else USER,
-        environment=dict(spec.environment),
         labels=dict(labels),
         host_config=host,
         networking_config=networking,

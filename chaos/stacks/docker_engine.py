@@ -217,8 +217,11 @@ def clear_leftovers(client: DockerClient) -> list[str]:
         filters = {"label": OWNER}
         containers = client.api.containers(all=True, filters=filters)
         networks = client.api.networks(filters=filters)
+        volumes = [
+            v | {"Created": v.get("CreatedAt", "")} for v in client.api.volumes(filters=filters)["Volumes"] or ()
+        ]
     runs: dict[str, list[dict[str, object]]] = defaultdict(list)
-    for thing in (*containers, *networks):
+    for thing in (*containers, *networks, *volumes):
         runs[thing["Labels"].get(RUN, "")].append(thing)
     cleared = []
     for run, things in sorted(runs.items()):
@@ -265,7 +268,12 @@ def _remove(client: DockerClient, label: str) -> None:
             else:
                 return
 
+    def volume(thing: dict[str, str]) -> None:
+        with contextlib.suppress(docker.errors.NotFound):
+            client.api.remove_volume(thing["Name"])
+
     with asking("remove a run's containers and networks"):
         filters = {"label": label}
         each(container, client.api.containers(all=True, filters=filters))
         each(network, client.api.networks(filters=filters))
+        each(volume, client.api.volumes(filters=filters)["Volumes"] or ())

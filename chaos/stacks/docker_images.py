@@ -13,21 +13,26 @@ import io
 import os
 import re
 import tarfile
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import docker.errors
-from docker.utils.build import PatternMatcher
+import msgspec
+from docker.utils.build import PatternMatcher, tar
 
 from chaos import children, server
 from chaos.errors import CannotRunHere, Misuse, OwnframeError, Surroundings
+from chaos.stacks import docker_described
 from chaos.stacks.docker_engine import asking, each
 from chaos.stacks.packages import no_wheel
 from chaos.updates import PINS
 
 if TYPE_CHECKING:
     from docker import DockerClient
+
+    from chaos.topology import Build, Described
 
 BASE_SETTING = "OWNFRAME_DOCKER_BASE"
 CA_SETTING = "OWNFRAME_BUILD_CA"
@@ -72,6 +77,34 @@ class Images:
         files = {"Dockerfile": _TOXIPROXY.encode(), "toxiproxy-server": binary}
         return self._built("toxiproxy", files, "Dockerfile", {})
 
+    def described(self, containers: Sequence[Described]) -> dict[str, str]:
+        """Return the image of each of these services, by its name: built as its file says, pulled, or there."""
+        named = {c.service: str(msgspec.json.encode(c.build, order="sorted")) for c in containers}
+        alike = {named[c.service]: c for c in reversed(containers)}
+        made = dict(zip(alike, each(self._of, alike.values()), strict=True))
+        pulled = {c.service: docker_described.pull(self._client, c) for c in containers if c.build is None}
+        return {c.service: pulled.get(c.service) or made[named[c.service]] for c in containers}
+
+    def _of(self, container: Described) -> str:
+        return "" if container.build is None else self._build_of(container.build, container.service)
+
+    def _build_of(self, build: Build, service: str) -> str:
+        """Build what a compose file describes; the engine's own cache says what is new."""
+        tag = f"ownframe-yours-{re.sub('[^a-z0-9]+', '-', service.lower()).strip('-') or 'service'}:latest"
+        folder = Path(build.folder)
+        text = build.inline or (folder / build.dockerfile).read_text(errors="replace")
+        arguments = dict(build.arguments)
+        if re.search(rf"^ARG {BASE_SETTING}\b", text, re.MULTILINE) and not arguments.get(BASE_SETTING):
+            arguments[BASE_SETTING] = self.base
+        ignored = folder / ".dockerignore"
+        lines = [line.strip() for line in ignored.read_text().splitlines()] if ignored.is_file() else []
+        exclude = [line for line in lines if line and not line.startswith("#")]
+        dockerfile = (".ownframe.Dockerfile", text)
+        self._say(f"building the image of {service}")
+        with tempfile.TemporaryFile() as context:
+            tar(folder, exclude=exclude, dockerfile=dockerfile, fileobj=context)
+            return self._build(tag, service, context, dockerfile[0], arguments, target=build.target or None)
+
     def _node(self, source: str) -> str:
         named = Path(source).name == _DOCKERFILE
         dockerfile = source if named else f"{source}/{_DOCKERFILE}"
@@ -107,14 +140,26 @@ class Images:
         with children.alone(tag):
             if not self._id(tag):
                 self._say(f"building the image {tag}")
-                self._build(tag, name, files | (_settings() if arguments else {}), dockerfile, arguments)
+                context = _tar(files | (_settings() if arguments else {}))
+                self._build(tag, name, context, dockerfile, arguments, pins=files.get(PINS, b"").decode())
         return tag
 
-    def _build(self, tag: str, name: str, files: dict[str, bytes], dockerfile: str, arguments: dict[str, str]) -> None:
+    def _build(
+        self,
+        tag: str,
+        name: str,
+        context: IO[bytes],
+        dockerfile: str,
+        arguments: dict[str, str],
+        pins: str = "",
+        target: str | None = None,
+    ) -> str:
+        """Build an image, and return its digest."""
+        made = tag
         said: list[str] = []
         with asking(f"build the image {tag}"):
             for line in self._client.api.build(
-                fileobj=_tar(files),
+                fileobj=context,
                 custom_context=True,
                 dockerfile=dockerfile,
                 tag=tag,
@@ -124,11 +169,14 @@ class Images:
                 decode=True,
                 timeout=_BUILD_SECONDS,
                 network_mode=self._network(),
+                target=target,
                 labels={IMAGE: name},
             ):
+                made = line.get("aux", {}).get("ID", made)
                 said += (line.get("stream") or line.get("error") or "").splitlines()
                 if "error" in line:
-                    raise _failed(tag, said, files.get(PINS, b"").decode())
+                    raise _failed(tag, said, pins)
+        return made
 
     def _network(self) -> str | None:
         """Return the network to build on: an engine without its bridge, as .ci/engine starts one, has the host's."""

@@ -77,9 +77,10 @@ class Wire:
     """
 
     command = ("python3", "-c", _SCRIPT)
-    sysctls: Mapping[str, str] = {"net.ipv4.tcp_syn_retries": "1"}
+    sysctls: Mapping[str, str] = {"net.ipv4.tcp_syn_retries": "1", "net.ipv4.ip_unprivileged_port_start": "0"}
     """Toxiproxy dials in its accept loop, and a proxy ends only between two dials: one to a node that is off its
-    network takes 3 s like this, and 127 s without, where a change of that link was given up after `links.LIMIT`."""
+    network takes 3 s like this, and 127 s without, where a change of that link was given up after `links.LIMIT`. It has
+    no rights, and listens under the ports that somebody's own services have, such as 80."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

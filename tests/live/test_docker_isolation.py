@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -70,7 +71,7 @@ def _world(client, stacks) -> World:
             hosts |= {str(network.subnet[i]) for i in (1, 2, 3, 6)}
         ports |= set(stack._ports.values())
         ports |= {int(hop.listen.rpartition(":")[2]) for hop in stack.links.hops.values()}
-        ports |= {int(url.rpartition(":")[2]) for url in stack._lenses.values()}
+        ports |= {urlsplit(url).port for url in stack._lenses.values()}
     return World(sorted(hosts), sorted(ports))
 
 
@@ -79,7 +80,8 @@ def _allowed(stack, node) -> set[tuple[str, int]]:
     links = [k.name for k in stack._topology.links if k.client == node]
     allowed = {tuple(stack.links.hops[k].listen.rsplit(":", 1)) for k in links}
     if node in stack._lenses:
-        allowed.add(tuple(stack._lenses[node].removeprefix("http://").rsplit(":", 1)))
+        lens = urlsplit(stack._lenses[node])
+        allowed.add((lens.hostname, lens.port))
     own = {"127.0.0.1", *(stack._networks[name].node for name in stack._plan.of(node))}
     mine = {port for (n, _), port in stack._ports.items() if n == node}
     return {(h, int(p)) for h, p in allowed} | {(h, p) for h in own for p in mine}
