@@ -35,8 +35,8 @@ Feed: TypeAlias = Literal["still", "stream"]
 class Web:
     """What stands on the screen while somebody looks at `url`; dark from `shut` on, and before `look`.
 
-    Pictures are kept as they came, until `forget`. Threads may share it. What this reads is the screen itself, unless it
-    is only `watched`: the screen of a hub whose address tells what it shows. Where such a one does not let itself be
+    Pictures are kept as they came, until `forget`. Threads may share it. What this reads is the screen itself, unless
+    it is only `watched`: the screen of a hub whose address tells what it shows. Where such a one does not let itself be
     watched, nobody knows what is on it (a gap); where it does not answer in time, it stands still.
     """
 

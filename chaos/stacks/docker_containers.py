@@ -30,6 +30,7 @@ _NOBODY = "192.0.2.1"
 name, as engines before 25.0.5 do on internal networks (CVE-2024-29018)."""
 _QUIET, _LATE = 0.02, 0.15
 _AGAIN = 0.1
+_FREEZING = 10.0
 _LINES = 12
 
 
@@ -128,9 +129,15 @@ class Container:
 
     def pause(self) -> None:
         """Let it stand still, by the kernel's freezer; harmless when it does."""
+        deadline = time.monotonic() + _FREEZING
         with asking(f"pause the container {self.name}"):
-            if not self.state()["Paused"]:
-                self._client.api.pause(self.id)
+            while not self.state()["Paused"]:
+                try:
+                    self._client.api.pause(self.id)
+                except docker.errors.APIError as refused:
+                    # on a starved machine the kernel's freezer does not catch every thread before runc gives up
+                    if "unable to freeze" not in str(refused.explanation) or time.monotonic() > deadline:
+                        raise
 
     def resume(self) -> None:
         """Let it go on; harmless when it runs."""
