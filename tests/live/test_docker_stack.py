@@ -114,7 +114,7 @@ def test_everything_of_a_run_is_labelled_and_gone_when_it_ends(client, tmp_path)
     with running_home(tmp_path) as (_, stack, _):
         run = stack._run
         containers, networks = _of(client, run)
-        assert len(containers) == 11
+        assert len(containers) == 12, "nine nodes, the wire, Toxiproxy, and who passes packets on"
         assert len(networks) == 26
         assert all(OWNER in x["Labels"] for x in (*containers, *networks))
     assert _of(client, run) == ([], [])
