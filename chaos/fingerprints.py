@@ -19,10 +19,10 @@ from chaos.verdict import Judged
 
 NO_ANSWER = "no answer in time"
 PART = "a part of an answer"
-_FAMILIES = {
-    **dict.fromkeys(("latency", "bandwidth", "slicer", "slow_close", "timeout", "reset_peer", "refused"), NO_ANSWER),
-    "limit_data": PART,
-}
+DAMAGED = "a damaged answer"
+_LATE = ("latency", "bandwidth", "slicer", "slow_close", "timeout", "reset_peer", "refused")
+_LATE_PACKETS = ("loss", "duplicate", "reorder", "hold", "reset", "half_open", "rebind")
+_FAMILIES = {**dict.fromkeys((*_LATE, *_LATE_PACKETS), NO_ANSWER), "limit_data": PART, "damage": DAMAGED}
 """What the far side sees of each kind of fault. A cache that answers from a wrong slot when its origin is late does so
 when the origin is slow, dead or refuses: told apart, one bug had as many fingerprints as there are toxics."""
 

@@ -241,7 +241,8 @@ def pasted(program: str, **scope: object) -> tuple[Step, ...]:
     """Run a printed program in a real `Household` and return the steps that it adds."""
     stack = SimpleNamespace(name="docker", faults=frozenset(get_args(NodeFault)))
     faults, links = NodeFaults(TOPOLOGY, stack, sources), SimpleNamespace(check=lambda *_: None)
-    chapter = SimpleNamespace(home=SimpleNamespace(topology=TOPOLOGY, faults=faults, links=links))
+    home = SimpleNamespace(topology=TOPOLOGY, check_accounts=lambda: None, faults=faults, links=links)
+    chapter = SimpleNamespace(home=home)
     with current.using(chapter):  # type: ignore[arg-type]
         scenario = Pasted()
     exec(program, {**vars(plan), "conditions": conditions, "self": scenario, **scope})

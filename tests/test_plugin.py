@@ -127,7 +127,7 @@ from tests.test_household import _Chapter
 run.Chapter = lambda *_: _Chapter()
 from chaos.plugin import _Session
 from types import SimpleNamespace
-_Session.run = lambda self: SimpleNamespace(settings=SimpleNamespace(cases=3))
+_Session.run = lambda self: SimpleNamespace(settings=SimpleNamespace(cases=3, known=False, database=None))
 """)
     pytester.makepyfile(test_evening=RAISES.format(line))
 
