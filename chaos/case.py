@@ -290,8 +290,11 @@ class Case:
         return next(way for way in Way if hops[moment.link].stream(way) == stream)
 
     def evict(self, node: str = "cache") -> None:
-        """Let a cache go of everything that it can, as when its memory is short."""
+        """Let a cache go of everything that it can, as when its memory is short; one that stands still does nothing."""
         step = Evict(node)
+        self._home.faults.check([step])
+        if self._home.faults.paused(node):
+            return
         began = self._home.meter.mark()
         self._home.faults.do(step)
         self._record(Restarted(node=node, began=began, ended=self._home.meter.mark(), why="emptied"))

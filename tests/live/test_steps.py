@@ -25,6 +25,7 @@ from chaos.plan import (
     Pause,
     Plan,
     Reconnect,
+    Resume,
     RollBack,
     RollOut,
     SetConditions,
@@ -154,6 +155,12 @@ def test_what_the_cache_let_go_of_is_not_shown_again_and_the_registry_stays(home
     events, frames = _do(home, *kept, Evict(), Ask("ada"), Clear("ada.camera"), Ask("ada"))
     assert [e.outcome for e in events if isinstance(e, Asked)] == ["picture", "unavailable", "picture"]
     assert ("emptied", "cache") in {(f.kind, f.link) for f, _ in exercised(events, frames).met}
+
+
+def test_a_cache_that_stands_still_lets_nothing_go(home):
+    events, _ = _do(home, Ask("ada"), Pause("cache"), Evict(), Resume("cache"), Ask("ada"))
+    assert [e.outcome for e in events if isinstance(e, Asked)][0] == "picture"
+    assert not [e for e in events if isinstance(e, Restarted)]
 
 
 def test_all_connections_drop_at_once_and_can_be_made_anew(home):
