@@ -159,7 +159,7 @@ def test_what_the_cache_let_go_of_is_not_shown_again_and_the_registry_stays(home
 
 def test_a_cache_that_stands_still_lets_nothing_go(home):
     events, _ = _do(home, Ask("ada"), Pause("cache"), Evict(), Resume("cache"), Ask("ada"))
-    assert [e.outcome for e in events if isinstance(e, Asked)][0] == "picture"
+    assert next(e.outcome for e in events if isinstance(e, Asked)) == "picture"
     assert not [e for e in events if isinstance(e, Restarted)]
 
 
