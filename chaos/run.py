@@ -428,7 +428,7 @@ class Chapter:
         """Whether this home system, on this stack, has all that a plan needs."""
         try:
             check_plan(plan, self.home.topology)
-            self.home.faults.check(plan.steps)
+            self.home.check(plan)
         except Misuse:
             return False
         return True

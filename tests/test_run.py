@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from chaos import run as running
-from chaos.errors import Surroundings
+from chaos.errors import Misuse, Surroundings
 from chaos.evidence import read_history
 from chaos.plan import Ask, AskTogether, Clear, Plan, SetConditions
 from chaos.register import Replay
@@ -225,7 +225,7 @@ def known_of(made: Chapter, plan: Plan, scenario: str = "evening") -> None:
 def test_known_plans_of_a_scenario_are_executed_until_one_leaks_and_the_register_hears(chapter):
     made = chapter()
     made.home.topology = made.run.contract(OWNERS).topology
-    made.home.faults = SimpleNamespace(check=lambda _: None)
+    made.home.check = lambda _: None
     clean, leaking, newer = plan(Ask("ada")), plan(*CAUSE), plan(Ask("ada"), Clear("ada.hub"))
     for each in (clean, leaking, newer):
         known_of(made, each)
@@ -238,10 +238,29 @@ def test_known_plans_of_a_scenario_are_executed_until_one_leaks_and_the_register
     assert made.run.register.get(leaking.digest).hits == 1
 
 
+def test_a_known_plan_that_this_home_cannot_do_is_left_out(chapter):
+    """One of the docker stack's with lost packets would end a search on processes as unusable."""
+    made = chapter()
+    made.home.topology = made.run.contract(OWNERS).topology
+
+    def check(asked: Plan) -> None:
+        if any(isinstance(step, SetConditions) for step in asked.steps):
+            raise Misuse("this stack has no packets")
+
+    made.home.check = check
+    can, cannot = plan(Ask("ada")), plan(*CAUSE)
+    assert any(isinstance(step, SetConditions) for step in cannot.steps)
+    known_of(made, can)
+    known_of(made, cannot)
+
+    made.try_known(10)
+    assert made.home.executed == [can]
+
+
 def test_known_plans_are_at_most_as_many_as_there_is_room_for(chapter):
     made = chapter()
     made.home.topology = made.run.contract(OWNERS).topology
-    made.home.faults = SimpleNamespace(check=lambda _: None)
+    made.home.check = lambda _: None
     for number in range(4):
         known_of(made, plan(*[Ask("ada")] * (number + 1)))
 
