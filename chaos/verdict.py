@@ -461,7 +461,8 @@ def conclude(history: Sequence[Event], rules: Rules | None = None, *, controls: 
     frames = [j for j in judged if j.case not in control_cases]  # one that belongs to no case counts: it was seen
     exercise = exercised(history, frames)
     leaks = tuple(j for j in frames if is_leak(j, rules))
-    unread, uncontrolled = (*_unread(frames), *_unseen(history)), tuple(_missing_controls(history, controls))
+    unread = (*_unread(frames), *_unseen(history), *_never_reset(frames))
+    uncontrolled = tuple(_missing_controls(history, controls))
     reasons = (*unread, *weaknesses(exercise, rules.minimum_strong_asks), *uncontrolled)
     outcome = Outcome.LEAK if leaks else Outcome.INCONCLUSIVE if reasons else Outcome.PASSED
     counts = Counter(j.verdict.word for j in frames)
@@ -476,6 +477,17 @@ def _unread(frames: Sequence[Judged]) -> Iterable[str]:
         yield (
             f"{len(unexplained)} displayed frames could not be read and the harness had not damaged them; "
             f"the first is {first.frame.digest[:12]} on {first.frame.hub} in case {first.case}"
+        )
+
+
+def _never_reset(frames: Sequence[Judged]) -> Iterable[str]:
+    """Yield a reason when no picture at all is of the case in which it was shown: a reset that resets nothing."""
+    named = [(j.case, s.case) for j in frames for s in j.frame.reading.sightings if s.run is None]
+    if named and all(shown_in != of for shown_in, of in named):
+        shown_in, of = named[0]
+        yield (
+            f"none of {len(named)} readings is of the case in which it was shown; the first, in case {shown_in}, is of "
+            f"case {of}: the home was not reset between cases, or shows only what it kept"
         )
 
 

@@ -905,3 +905,26 @@ def test_a_picture_of_a_control_that_outlived_its_reset_is_no_leak_and_no_pass()
     conclusion = conclude(run)
     assert conclusion.outcome is Outcome.INCONCLUSIVE
     assert "could not be read" in " ".join(conclusion.reasons)
+
+
+def test_a_run_that_shows_only_pictures_of_earlier_cases_was_not_reset():
+    """Each is its owner's own, so nothing else would say so."""
+    old = [
+        msgspec.structs.replace(
+            e,
+            reading=msgspec.structs.replace(
+                e.reading, sightings=tuple(msgspec.structs.replace(s, case=s.case + 90) for s in e.reading.sightings)
+            ),
+        )
+        if isinstance(e, Displayed)
+        else e
+        for e in passing_run()
+    ]
+    conclusion = conclude(old)
+    assert conclusion.outcome is Outcome.INCONCLUSIVE
+    assert "the home was not reset between cases" in " ".join(conclusion.doubts)
+
+
+def test_one_picture_of_its_own_case_shows_that_a_home_was_reset():
+    conclusion = conclude(passing_run(shown(9.0, 9.5, seen("ada", case=7))))
+    assert conclusion.outcome is Outcome.PASSED, conclusion.reasons
