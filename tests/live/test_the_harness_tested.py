@@ -20,10 +20,21 @@ SCENARIOS = [s for file in sorted(scenario_folder().glob("test_*.py")) for s in 
 FEW = 3
 
 
-@pytest.fixture
-def a_run(tmp_path):
-    with Run(Settings(evidence=tmp_path / "evidence", cases=FEW, shrink_budget=2)) as started:
+@pytest.fixture(scope="module")
+def one_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evidence")
+    with Run(Settings(evidence=folder, cases=FEW, shrink_budget=2, known=False)) as started:
         yield started
+
+
+@pytest.fixture
+def a_run(one_run):
+    """One run for all, whose home knows of no control and no finding of the test before."""
+    one_run.findings.clear()
+    one_run.conclusions.clear()
+    for running in one_run.homes:
+        running.last_control = ()
+    return one_run
 
 
 @pytest.fixture(autouse=True)
