@@ -24,8 +24,9 @@ from chaos.stacks.docker_networks import Networks
 from .docker_home import engine, running_home
 
 pytestmark = [pytest.mark.live, pytest.mark.docker]
-KILLS = 20 if os.environ.get("CI") else 5
-"""A run needs about 5 s until it stands; the moments cover that and a case."""
+KILLS = int(os.environ.get("OWNFRAME_KILLS", "5"))
+"""A run needs about 5 s until it stands; the moments cover that and a case. ``OWNFRAME_KILLS=20`` tries
+twenty, which takes three minutes."""
 VICTIM = """
 import sys, tempfile, pathlib
 sys.path.insert(0, sys.argv[1])
