@@ -62,10 +62,20 @@ def report(folder: Path, blur: bool, out: Path | None) -> int:
     return pages.tell(folder, out, blurred=blur, say=click.echo)
 
 
+_compose_files = click.option(
+    "--compose",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Your own home system, as containers; again: laid over the first.",
+)
+
+
 @cli.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--stack", default="process", show_default=True, help="Where the home system's nodes run.")
 @click.option("--update", metavar="NAME_OR_FOLDER", help="An update to lay over the home system.")
+@_compose_files
 @click.option("--budget", default="120s", show_default=True, help="How long, or how many cases: 120s, 5m, 300cases.")
 @click.option("--workers", type=click.IntRange(1, 32), default=None, help="Home systems side by side; one a core.")
 @click.option("--engine", default="local", show_default=True, help="local, dask (a cluster here) or dask://host:port.")
@@ -89,6 +99,7 @@ def gate(
     paths: tuple[Path, ...],
     stack: str,
     update: str | None,
+    compose: tuple[Path, ...],
     budget: str,
     workers: int | None,
     engine: str,
@@ -111,6 +122,7 @@ def gate(
             paths=paths,
             stack=stack,
             update=update,
+            compose=compose,
             budget=options.budget(budget),
             workers=workers or options.default_workers(),
             engine=engine,
@@ -132,6 +144,7 @@ def gate(
 @click.option("--stack", default=None, help="Where the home system's nodes run; as in FILE if not given.")
 @click.option("--update", metavar="NAME_OR_FOLDER", default=None, help="An update; that of FILE if not given.")
 @click.option("--no-update", "without_update", is_flag=True, help="The home system as it is.")
+@_compose_files
 @click.option(
     "--evidence",
     type=click.Path(file_okay=False, path_type=Path),
@@ -140,7 +153,13 @@ def gate(
     help="Folder under which the replay leaves its evidence.",
 )
 def replay(
-    file: Path, times: int | None, stack: str | None, update: str | None, without_update: bool, evidence: Path
+    file: Path,
+    times: int | None,
+    stack: str | None,
+    update: str | None,
+    without_update: bool,
+    compose: tuple[Path, ...],
+    evidence: Path,
 ) -> int:
     """Execute the plan of FILE, which a run left in findings/N/replay.json, exactly, and say how often it leaks.
 
@@ -150,7 +169,7 @@ def replay(
 
     if update is not None and without_update:
         raise click.UsageError("--update and --no-update exclude each other; choose one")
-    asked = {"times": times, "stack": stack, "update": update, "without_update": without_update}
+    asked = {"times": times, "stack": stack, "update": update, "without_update": without_update, "compose": compose}
     return int(door.tell(file, **asked, evidence=evidence, say=click.echo))  # type: ignore[arg-type]
 
 

@@ -91,8 +91,7 @@ class _Session:
             from chaos import report  # noqa: PLC0415 - lazy
 
             self._run.close()
-            title = f"{self._run.settings.stack}, {self._run.settings.update or 'the home system as it is'}"
-            parts = [(title, self._run.evidence, self._run.findings)]
+            parts = [(self._run.title, self._run.evidence, self._run.findings)]
             report.write_page(self._run.evidence.folder / "index.html", parts)
 
     def _say(self, line: str) -> None:

@@ -12,7 +12,7 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -185,13 +185,17 @@ def sentence(leak: Judged) -> str:
     return f"{verb}{old}, while {under}.{weaker}"
 
 
-def _system(settings: Settings) -> System:
-    if settings.update is not None:
+def own_system(compose: Sequence[Path], update: str | None) -> System:
+    """Return the home system of these compose files, later ones laid over earlier ones; nothing is started.
+
+    Raises `Misuse` with all that keeps it from being put under test, and for an update beside it.
+    """
+    if update is not None:
         raise Misuse(
-            f"--update {settings.update} is laid over the reference home; of your own home system bring another "
+            f"--update {update} is laid over the reference home; of your own home system bring another "
             "compose file, or one to lay over it (--compose A --compose B)"
         )
-    system = understand(read(settings.compose))
+    system = understand(read(compose))
     system.check()
     return system
 
@@ -209,7 +213,7 @@ class Run:
     ) -> None:
         if settings.stack not in STACKS:
             raise Misuse(f"there is no stack {settings.stack!r}{nearest(settings.stack, list(STACKS))}")
-        self.system = _system(settings) if settings.compose else None
+        self.system = own_system(settings.compose, settings.update) if settings.compose else None
         if self.system is not None:
             settings = msgspec.structs.replace(settings, stack="docker")
         self.settings = settings
@@ -273,6 +277,12 @@ class Run:
         return tuple(self._homes.values())
 
     @property
+    def title(self) -> str:
+        """What a page about this run is headed with: where it ran, and what was under test."""
+        own = None if self.system is None else self.system.name
+        return f"{self.settings.stack}, {own or self.settings.update or 'the home system as it is'}"
+
+    @property
     def outcome(self) -> Outcome:
         """The worst that any chapter came to; a run without a chapter is inconclusive."""
         ranked = (Outcome.LEAK, Outcome.UNUSABLE, Outcome.INCONCLUSIVE, Outcome.PASSED)
@@ -327,6 +337,7 @@ class Run:
             "stack": self.settings.stack,
             **self.settings.choices,
             "update": None if self.update is None else {"name": self.update.name, "digest": self.update.digest},
+            "compose": None if self.system is None else {"name": self.system.name, "digest": self.system.digest},
             "ownframe": importlib.metadata.version("ownframe"),
             "python": platform.python_version(),
             "process": os.getpid(),
@@ -557,6 +568,7 @@ class Chapter:
             plan=finding.plan,
             rules=self.rules,
             update=self.run.settings.update,
+            compose=tuple(str(file.absolute()) for file in self.run.settings.compose),
             under_test=self.run.under_test(self.home),
             hits=finding.hits,
             tries=finding.tries,

@@ -110,6 +110,7 @@ class Terms(msgspec.Struct, frozen=True):
     until: float | None = None
     cases: int | None = None
     accepted: frozenset[str] = frozenset()
+    compose: tuple[str, ...] = ()
     command: tuple[str, ...] = WORKER
 
 
@@ -209,7 +210,8 @@ class Crew:
         log = self.terms.folder / "logs" / f"worker-{number}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair()
-        brief = Brief(self.terms.paths, self.terms.stack, self.terms.update, str(folder), self.terms.shrink_budget)
+        terms = self.terms
+        brief = Brief(terms.paths, terms.stack, terms.update, str(folder), terms.shrink_budget, terms.compose)
         with theirs, log.open("ab") as output:
             process = subprocess.Popen(
                 [*self.terms.command, str(theirs.fileno())],
@@ -448,4 +450,5 @@ def joined(one: UnderTest, other: UnderTest) -> UnderTest:
         one.sources | other.sources,
         tuple(dict.fromkeys((*one.links, *other.links))),
         tuple(sorted({*one.kinds, *other.kinds})),
+        tuple(sorted({*one.composed, *other.composed})),
     )

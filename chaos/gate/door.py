@@ -26,9 +26,10 @@ def hold(options: Options) -> int:
     console = Console(highlight=False)
     progress = Progress(console)
     gate = Gate(options, lambda gate: _watch(gate, progress))
-    update = f"with the update {options.update}" if options.update else "the home system as it is"
+    own = " with ".join(file.name for file in options.compose)
+    update = own or (f"with the update {options.update}" if options.update else "the home system as it is")
     workers = f"{options.workers} workers" if options.workers > 1 else "one worker"
-    progress.begin(f"ownframe gate: {update}, stack {options.stack}, {workers}")
+    progress.begin(f"ownframe gate: {update}, stack {'docker' if own else options.stack}, {workers}")
     progress.share = lambda: _share(gate)
     with progress.live():
         result = gate.hold()

@@ -17,6 +17,7 @@ from chaos.gate.result import (
     Acceptance,
     Acceptances,
     Budget,
+    Compose,
     Control,
     Finding,
     Moment,
@@ -53,6 +54,7 @@ class Frame(msgspec.Struct, frozen=True):
     began: float
     began_at: datetime
     accepted: tuple[Accepted, ...] = ()
+    compose: Compose | None = None
 
 
 def gathered(
@@ -121,6 +123,7 @@ def gathered(
             crew.under_test.sources,
             importlib.metadata.version("ownframe"),
             platform.python_version(),
+            frame.compose,
         ),
         scenarios=tuple(scenarios),
         findings=findings,
@@ -247,6 +250,11 @@ def _reasons(frame: Frame, crew: Crew, scenarios: Sequence[ScenarioResult], stop
     for one in frame.accepted:
         if one.expired(frame.began_at.date()):
             yield f"an acceptance has expired: {one.describe()}; look at it again, or take it out of the file"
+    if frame.compose is not None and any(d != frame.compose.digest for d in crew.under_test.composed):
+        yield (
+            f"{' with '.join(frame.compose.files)} was changed while the gate ran, so that nobody knows which of them "
+            "was tested; start it again"
+        )
     if crew.scenarios and all(s.verdict == "skipped" for s in scenarios):
         yield "every scenario was skipped by a mark of its author"
     if not crew.scenarios and not stopped:

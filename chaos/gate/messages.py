@@ -154,12 +154,16 @@ class Done(_Message, frozen=True, tag="done"):
 
 
 class UnderTest(msgspec.Struct, frozen=True):
-    """What ran: `images` by node with their digests (none on the process stack), `sources` by folder, with hashes."""
+    """What ran: `images` by node with their digests (none on the process stack), `sources` by folder, with hashes.
+
+    `composed` are the digests of the compose files that were understood: one, unless somebody edited them meanwhile.
+    """
 
     images: dict[str, str] = {}
     sources: dict[str, str] = {}
     links: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+    composed: tuple[str, ...] = ()
 
 
 class Closed(_Message, frozen=True, tag="closed"):
@@ -187,6 +191,7 @@ class Brief(msgspec.Struct, frozen=True):
     update: str | None
     evidence: str
     shrink_budget: int
+    compose: tuple[str, ...] = ()
 
 
 class Line:

@@ -70,6 +70,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     paths: tuple[Path, ...] = ()
     stack: str = "process"
     update: str | None = None
+    compose: tuple[Path, ...] = ()
     budget: Budget = Budget(seconds=120.0)
     workers: int = 1
     engine: str = "local"

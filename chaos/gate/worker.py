@@ -182,6 +182,7 @@ class Worker:
             settings = Settings(
                 stack=brief.stack,
                 update=brief.update,
+                compose=tuple(Path(file) for file in brief.compose),
                 evidence=folder.parent.parent,  # where the register of findings is, beside all runs and gates
                 shrink_budget=brief.shrink_budget,
             )
@@ -194,8 +195,7 @@ class Worker:
             return
         run, self._run = self._run, None
         run.close()
-        what = self._brief.update or "the home system as it is"
-        parts = [(f"{run.evidence.folder.name}: {run.settings.stack}, {what}", run.evidence, run.findings)]
+        parts = [(f"{run.evidence.folder.name}: {run.title}", run.evidence, run.findings)]
         try:
             report.write_page(run.evidence.folder / "index.html", parts)
         except Exception:  # noqa: BLE001 - a page is no part of the answer; why there is none is in the log
@@ -420,7 +420,9 @@ class Worker:
             sources |= home.digests
             links |= dict.fromkeys(k.name for k in home.topology.links)
             kinds |= set(home.stack.faults)
-        return UnderTest(images, sources, tuple(links), tuple(sorted(kinds)))
+        own = None if self._run is None else self._run.system
+        composed = () if own is None else (own.digest,)
+        return UnderTest(images, sources, tuple(links), tuple(sorted(kinds)), composed)
 
 
 def _told(scenario: str, concluded: Conclusion, failure: str | None = None) -> Told:
