@@ -82,6 +82,8 @@ SHRINK_SECONDS = 90.0
 """Seconds after which shrinking begins no other execution; a case takes half a second to three."""
 CONFIRMATIONS = 5
 """Times that the shrunk plan is executed again, to say 'k of n'."""
+LOOKS = 1
+"""Times that everybody looks again when the trouble of a plan is over, see `chaos.aftermath`."""
 DIRECTED_BUDGET = 24
 """Directed cases that a chapter may add for kinds of fault that it drew and no ask met."""
 
@@ -92,7 +94,8 @@ class Settings(msgspec.Struct, frozen=True):
     `display` and `camera` choose what the hubs' screens and the cameras are, of what the home system offers.
     `compose` are the files of a home system of one's own, which runs on the docker stack, in place of the reference.
     `cases` is how many plans a chapter executes (None: as many as its scenario says), `shrink_budget` how many
-    executions, and `shrink_seconds` how long, shrinking may take. With `known`, plans of the register are executed
+    executions, and `shrink_seconds` how long, shrinking may take; `looks` how often everybody looks again at the end of
+    a drawn plan. With `known`, plans of the register are executed
     before others are drawn; `database` is where Hypothesis keeps what it drew, see `chaos.drawn`.
     """
 
@@ -103,6 +106,7 @@ class Settings(msgspec.Struct, frozen=True):
     cases: int | None = None
     shrink_budget: int = SHRINK_BUDGET
     shrink_seconds: float = SHRINK_SECONDS
+    looks: int = LOOKS
     known: bool = True
     database: str | None = None
     display: str = "headless"
@@ -397,6 +401,7 @@ class Chapter:
         self.name = name
         self.rules = rules
         self.home = run.home(owners)
+        self.looks = run.settings.looks
         self.events: list[Event] = []
         self.executions = 0
         self.leaked: Plan | None = None

@@ -49,6 +49,8 @@ ROUND = 10
 """Plans drawn for one task: enough for Hypothesis to leave its first, simplest ones, and over in half a minute."""
 FIRST_ROUND = 3
 """Plans of a scenario's first task: all have a turn before one has many."""
+LOOKS = 3
+"""Times that everybody looks again when the trouble of a plan is over: up to nine asks that count (docs/gate.md)."""
 FEWEST_SECONDS = 5.0
 """Seconds that a task needs to be worth its beginning: some cases."""
 FIRST_SECONDS = 15.0
@@ -111,6 +113,7 @@ class Terms(msgspec.Struct, frozen=True):
     cases: int | None = None
     accepted: frozenset[str] = frozenset()
     compose: tuple[str, ...] = ()
+    looks: int = LOOKS
     command: tuple[str, ...] = WORKER
 
 
@@ -211,7 +214,9 @@ class Crew:
         log.parent.mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair()
         terms = self.terms
-        brief = Brief(terms.paths, terms.stack, terms.update, str(folder), terms.shrink_budget, terms.compose)
+        brief = Brief(
+            terms.paths, terms.stack, terms.update, str(folder), terms.shrink_budget, terms.compose, terms.looks
+        )
         with theirs, log.open("ab") as output:
             process = subprocess.Popen(
                 [*self.terms.command, str(theirs.fileno())],

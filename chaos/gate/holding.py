@@ -67,6 +67,7 @@ class Gate:
             paths=tuple(str(p) for p in paths),
             stack=stack,
             compose=() if compose is None else compose.files,
+            looks=options.looks,
             update=None if update is None else str(update.folder),
             folder=self.folder,
             workers=options.workers,

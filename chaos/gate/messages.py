@@ -192,6 +192,7 @@ class Brief(msgspec.Struct, frozen=True):
     evidence: str
     shrink_budget: int
     compose: tuple[str, ...] = ()
+    looks: int = 1
 
 
 class Line:

@@ -10,7 +10,7 @@ import msgspec
 import psutil
 
 from chaos.errors import Misuse
-from chaos.gate.crew import WORKER
+from chaos.gate.crew import LOOKS, WORKER
 from chaos.gate.result import Budget
 from chaos.run import SHRINK_BUDGET
 
@@ -81,4 +81,5 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     json: Path | None = None
     junit: Path | None = None
     shrink_budget: int = SHRINK_BUDGET
+    looks: int = LOOKS
     command: tuple[str, ...] = WORKER

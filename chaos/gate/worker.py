@@ -185,6 +185,7 @@ class Worker:
                 compose=tuple(Path(file) for file in brief.compose),
                 evidence=folder.parent.parent,  # where the register of findings is, beside all runs and gates
                 shrink_budget=brief.shrink_budget,
+                looks=brief.looks,
             )
             self._run = Run(settings, folder=folder, say=self._say, on_case=self._tell_case)
         return self._run
