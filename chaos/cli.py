@@ -89,6 +89,9 @@ _compose_files = click.option(
     help="Folder under which the gate leaves its evidence.",
 )
 @click.option(
+    "--evidence-limit", metavar="SIZE", default="1GB", show_default=True, help="Room for a worker's pictures."
+)
+@click.option(
     "--accepted",
     type=click.Path(dir_okay=False, path_type=Path),
     help="TOML file of findings that somebody answers for until a date; they fail no gate.",
@@ -106,6 +109,7 @@ def gate(
     seed: int | None,
     timeout: str | None,
     evidence: Path,
+    evidence_limit: str,
     accepted: Path | None,
     json_: Path | None,
     junit: Path | None,
@@ -115,6 +119,7 @@ def gate(
     PATHS are scenario files, or folders of them, as pytest takes them; without any, the scenarios that come with
     ownframe. Exit codes: 0 passed, 1 leak, 2 inconclusive, 3 could not run.
     """
+    from chaos.evidence import size  # noqa: PLC0415 - lazy
     from chaos.gate import door, options  # noqa: PLC0415 - lazy
 
     return door.hold(
@@ -129,6 +134,7 @@ def gate(
             seed=seed,
             timeout=None if timeout is None else options.seconds(timeout),
             evidence=evidence,
+            evidence_limit=size(evidence_limit),
             accepted=accepted,
             json=json_,
             junit=junit,

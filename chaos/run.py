@@ -25,6 +25,7 @@ from chaos.contracts import Contract
 from chaos.contracts.declared import Declared
 from chaos.contracts.reference import Reference
 from chaos.errors import Misuse, OwnframeError, nearest
+from chaos.evidence import LIMIT as EVIDENCE_LIMIT
 from chaos.fingerprints import Mechanism, mechanism
 from chaos.history import Asked, CaseStarted, ConditionsSet, Event
 from chaos.home import Home, check_plan
@@ -93,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     `display` and `camera` choose what the hubs' screens and the cameras are, of what the home system offers.
     `compose` are the files of a home system of one's own, which runs on the docker stack, in place of the reference.
+    `evidence_limit` is how many bytes the pictures in `evidence` may take.
     `cases` is how many plans a chapter executes (None: as many as its scenario says), `shrink_budget` how many
     executions, and `shrink_seconds` how long, shrinking may take; `looks` how often everybody looks again at the end of
     a drawn plan. With `known`, plans of the register are executed
@@ -103,6 +105,7 @@ class Settings(msgspec.Struct, frozen=True):
     update: str | None = None
     compose: tuple[Path, ...] = ()
     evidence: Path = Path("ownframe-evidence")
+    evidence_limit: int = EVIDENCE_LIMIT
     cases: int | None = None
     shrink_budget: int = SHRINK_BUDGET
     shrink_seconds: float = SHRINK_SECONDS
@@ -228,7 +231,8 @@ class Run:
             updates.check_runs_here(self.update, settings.stack)
         what = "yours" if self.system is not None else self.update.name if self.update else "reference"
         label = f"{settings.stack}-{what}"
-        self.evidence = evidence.Evidence(folder or evidence.new_folder(settings.evidence.resolve(), label))
+        folder = folder or evidence.new_folder(settings.evidence.resolve(), label)
+        self.evidence = evidence.Evidence(folder, settings.evidence_limit)
         self.findings: list[Finding] = []
         self.register = Register(settings.evidence)
         self.conclusions: dict[str, Conclusion] = {}
@@ -323,6 +327,7 @@ class Run:
         self._homes.clear()
         self._scratch.remove()
         try:
+            self.evidence.cut_logs()
             self._write_about(self.outcome)
         finally:
             self.evidence.close()
@@ -350,6 +355,7 @@ class Run:
             "wall": time.time() - time.monotonic(),
             "links": sorted(self._links),
             "outcome": None if outcome is None else outcome.name.lower(),
+            "dropped": list(self.evidence.dropped),
             "chapters": {n: msgspec.to_builtins(_brief(c)) for n, c in self.conclusions.items()},
         }
         self.evidence.write("run.json", about)

@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from chaos.conditions import Fault
+from chaos.evidence import LIMIT
 from chaos.gate.messages import (
     Brief,
     Broken,
@@ -114,6 +115,7 @@ class Terms(msgspec.Struct, frozen=True):
     accepted: frozenset[str] = frozenset()
     compose: tuple[str, ...] = ()
     looks: int = LOOKS
+    evidence_limit: int = LIMIT
     command: tuple[str, ...] = WORKER
 
 
@@ -215,7 +217,14 @@ class Crew:
         ours, theirs = socket.socketpair()
         terms = self.terms
         brief = Brief(
-            terms.paths, terms.stack, terms.update, str(folder), terms.shrink_budget, terms.compose, terms.looks
+            paths=terms.paths,
+            stack=terms.stack,
+            update=terms.update,
+            evidence=str(folder),
+            shrink_budget=terms.shrink_budget,
+            compose=terms.compose,
+            looks=terms.looks,
+            evidence_limit=terms.evidence_limit,
         )
         with theirs, log.open("ab") as output:
             process = subprocess.Popen(
@@ -272,6 +281,7 @@ class Crew:
                 hand.closed = message
                 self.told += [(hand.number, t) for t in message.chapters]
                 self.under_test = joined(self.under_test, message.under_test)
+                self.notes += [f"worker {hand.number}'s evidence: {what}" for what in message.dropped]
             case Broken():
                 hand.broken = message
 

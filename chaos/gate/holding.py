@@ -68,6 +68,7 @@ class Gate:
             stack=stack,
             compose=() if compose is None else compose.files,
             looks=options.looks,
+            evidence_limit=options.evidence_limit,
             update=None if update is None else str(update.folder),
             folder=self.folder,
             workers=options.workers,

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from chaos.conditions import Fault
+from chaos.evidence import LIMIT
 from chaos.history import ControlSeen
 from chaos.verdict import Exercise
 
@@ -167,10 +168,14 @@ class UnderTest(msgspec.Struct, frozen=True):
 
 
 class Closed(_Message, frozen=True, tag="closed"):
-    """Everything of this worker has ended in order, and this is what its chapters came to."""
+    """Everything of this worker has ended in order, and this is what its chapters came to.
+
+    `dropped` says what its evidence has no room for.
+    """
 
     chapters: tuple[Told, ...]
     under_test: UnderTest
+    dropped: tuple[str, ...] = ()
 
 
 class Broken(_Message, frozen=True, tag="broken"):
@@ -193,6 +198,7 @@ class Brief(msgspec.Struct, frozen=True):
     shrink_budget: int
     compose: tuple[str, ...] = ()
     looks: int = 1
+    evidence_limit: int = LIMIT
 
 
 class Line:

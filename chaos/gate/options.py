@@ -10,6 +10,7 @@ import msgspec
 import psutil
 
 from chaos.errors import Misuse
+from chaos.evidence import LIMIT
 from chaos.gate.crew import LOOKS, WORKER
 from chaos.gate.result import Budget
 from chaos.run import SHRINK_BUDGET
@@ -78,6 +79,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     accepted: Path | None = None
     evidence: Path = Path("ownframe-evidence")
+    evidence_limit: int = LIMIT
     json: Path | None = None
     junit: Path | None = None
     shrink_budget: int = SHRINK_BUDGET

@@ -186,6 +186,7 @@ class Worker:
                 evidence=folder.parent.parent,  # where the register of findings is, beside all runs and gates
                 shrink_budget=brief.shrink_budget,
                 looks=brief.looks,
+                evidence_limit=brief.evidence_limit,
             )
             self._run = Run(settings, folder=folder, say=self._say, on_case=self._tell_case)
         return self._run
@@ -408,7 +409,8 @@ class Worker:
                 concluded = chapter.finish(order.met)
             told.append(msgspec.structs.replace(_told(name, concluded), finished=not order.quick))
         self._doing = None
-        self._line.say(Closed(tuple(told), self._under_test()))
+        dropped = () if self._run is None else self._run.evidence.dropped
+        self._line.say(Closed(tuple(told), self._under_test(), dropped))
 
     def _under_test(self) -> UnderTest:
         homes: list[Home] = [] if self._run is None else list(self._run.homes)
