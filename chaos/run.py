@@ -288,7 +288,8 @@ class Run:
     def title(self) -> str:
         """What a page about this run is headed with: where it ran, and what was under test."""
         own = None if self.system is None else self.system.name
-        return f"{self.settings.stack}, {own or self.settings.update or 'the home system as it is'}"
+        update = None if self.update is None else self.update.name
+        return f"{self.settings.stack}, {own or update or 'the home system as it is'}"
 
     @property
     def outcome(self) -> Outcome:

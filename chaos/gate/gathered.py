@@ -76,11 +76,12 @@ def gathered(
     control = Control(_moment(crew, before=True), _moment(crew, before=False))
     unusable = unusable or crew.unusable
     reasons = list(_reasons(frame, crew, scenarios, stopped or unusable))
-    if not reasons and exercise.strong_asks < MINIMUM_STRONG_ASKS:
+    fatal = [f for f in findings if f.accepted is None]
+    if not reasons and not fatal and exercise.strong_asks < MINIMUM_STRONG_ASKS:
         reasons = list(weaknesses(exercise, MINIMUM_STRONG_ASKS))
     if not finished:
         reasons = [NO_VERDICT_YET]
-    outcome = _outcome([f for f in findings if f.accepted is None], unusable, reasons)
+    outcome = _outcome(fatal, unusable, reasons)
     foreign = [leak.at for _, leak in crew.leaks if leak.verdict == "foreign"]
     bound = exercise.bound_95 if outcome is Outcome.PASSED and not findings else None
     return Result(

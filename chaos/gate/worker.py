@@ -405,6 +405,7 @@ class Worker:
             self._doing, self._kind = Search(name, 0, 0, 0), "directed"
             if order.quick:
                 concluded = conclude(chapter.events, chapter.rules, controls=1)
+                self.run().conclusions[chapter.name] = concluded  # the page says what was tried until then
             else:
                 concluded = chapter.finish(order.met)
             told.append(msgspec.structs.replace(_told(name, concluded), finished=not order.quick))

@@ -137,7 +137,8 @@ def test_a_port_that_another_process_takes_first_is_another_one_at_the_next_try(
     scratch = children.Scratch()
     stack = ProcessStack(scratch, said.append)
     try:
-        stack.start(topology, home_folder(), SceneServer(OWNERS, ("living-room",), Key.fresh()), tmp_path)
+        with SceneServer(OWNERS, ("living-room",), Key.fresh()) as scene:
+            stack.start(topology, home_folder(), scene, tmp_path)
         stack.check()
         (stranger,) = strangers
         (line,) = [s for s in said if "starting again" in s]
