@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 
 from chaos.conditions import REFUSED, TOXICS
 from chaos.errors import Misuse
-from chaos.evidence import LARGEST_ABOUT, LARGEST_PICTURE, Evidence, is_plain, stored_events, stored_file
+from chaos.evidence import FORMAT, LARGEST_ABOUT, LARGEST_PICTURE, Evidence, is_plain, stored_events, stored_file
 from chaos.history import (
     Asked,
     CaseEnded,
@@ -271,8 +271,16 @@ class _Pictures:
         return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
+def address(picture: Path) -> str | None:
+    """Return a stored picture as an address that holds it, large; None where there is none."""
+    return _Pictures(blurred=False)._address(picture, _LARGE, 88, 28)
+
+
 def _part(pictures: _Pictures, title: str, folder: Path, findings: Sequence[Finding]) -> _Part:
     damage: list[str] = []
+    about = _about(folder)
+    if about.get("format") not in (None, FORMAT):
+        damage.append(f"run.json has format {about['format']!r}, this version reads {FORMAT}")
     history = tuple(stored_events(folder, damage))
     judged = judge(history, Rules())
     rough = _rough(history, judged)
@@ -286,7 +294,6 @@ def _part(pictures: _Pictures, title: str, folder: Path, findings: Sequence[Find
             continue
         budget -= len(case.lit)
         shown.append(case)
-    about = _about(folder)
     told = tuple(_told(pictures, folder, about, judged, f) for f in findings)
     numbers = {e.conditions.name: e.conditions.describe() for e in history if isinstance(e, ConditionsSet)}
     numbers = {name: what for name, what in sorted(numbers.items()) if name not in (what, "CLEAR")}

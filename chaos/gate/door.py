@@ -71,8 +71,8 @@ def show(console: Console, result: Result, folder: Path) -> None:
         _print(console, (f"- {reason}" for reason in result.reasons))
     _print(console, (f"not exercised: {line}" for line in ci.not_exercised(result)))
     _print(console, (f"note: {line}" for line in result.notes))
-    _print(console, [f"evidence: {folder}"])
-    _print(console, (f"  to look at: {page}" for page in _pages(result, folder)))
+    _print(console, [f"evidence: {folder}", f"  to look at: {folder / 'index.html'}"])
+    _print(console, (f"  every case: {page}" for page in _pages(result, folder)))
 
 
 def _pages(result: Result, folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from chaos import evidence, updates
 from chaos.errors import Misuse, OwnframeError, nearest
 from chaos.gate import accepted as acceptances
-from chaos.gate import ci, result, seeds
+from chaos.gate import ci, page, result, seeds
 from chaos.gate.cluster import Cluster
 from chaos.gate.crew import Crew, Terms
 from chaos.gate.gathered import Frame, gathered
@@ -99,6 +100,10 @@ class Gate:
                 self._end(stopped, unusable)
         final = self._result(finished=True, stopped=stopped, unusable=unusable)
         self._write(final)
+        try:
+            page.write_page(self.folder, final)
+        except Exception:  # noqa: BLE001 - a page is no part of the answer
+            traceback.print_exc()
         return final
 
     def _end(self, stopped: str | None, unusable: str | None) -> None:
