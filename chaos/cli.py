@@ -51,9 +51,11 @@ def demo(evidence: Path, cases: int, seed: int | None) -> int:
 @cli.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--blur", is_flag=True, help="Blur every picture, so that nobody can be recognised in them.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The page; FOLDER/index.html if left out.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The page; index.html in FOLDER if left out."
+)
 def report(folder: Path, blur: bool, out: Path | None) -> int:
-    """Write the page of a stored run again: FOLDER is the evidence that it left.
+    """Write the page of a stored run again: FOLDER is the evidence that it left. Of a gate or a demo, of all its runs.
 
     The page is one file with its pictures; it can be sent to somebody as it is.
     """

@@ -43,6 +43,8 @@ LONGEST_LINE = 4_000_000
 LARGEST_ABOUT = 16_000_000
 """Bytes of ``run.json`` and of what is stored of one finding."""
 LARGEST_PICTURE = 64_000_000
+MOST_RUNS = 500
+DEPTH = 3
 _UNITS = {"KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(KB|MB|GB)", re.IGNORECASE)
 
@@ -245,6 +247,20 @@ def read_history(folder: Path) -> tuple[Event, ...]:
 
 
 # What comes from somewhere: half written, of another version, or made by somebody who means harm.
+
+
+def runs(folder: Path) -> list[Path]:
+    """Return the folders of runs in an evidence folder: itself, a gate's workers, a demo's halves."""
+    found: list[Path] = []
+    for here, below, names in os.walk(folder, followlinks=False):
+        depth = len(Path(here).relative_to(folder).parts)
+        below[:] = sorted(b for b in below if not (Path(here) / b).is_symlink()) if depth < DEPTH else []
+        if {"history.jsonl", "run.json"} & set(names):
+            found.append(Path(here))
+            below.clear()
+        if len(found) >= MOST_RUNS:
+            break
+    return found
 
 
 def stored_events(folder: Path, missing: list[str]) -> Iterator[Event]:

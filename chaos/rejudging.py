@@ -8,7 +8,6 @@ and the rest is judged.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,8 +22,6 @@ from chaos.plan import DEFAULT_CAMERA
 from chaos.run import sentence
 from chaos.verdict import Judged, Outcome, Rules, Verdict, by_case, conclude, judge
 
-MOST_RUNS = 500
-DEPTH = 3
 TOLD = 10
 """Differences, damaged lines and leaks of each kind that are told one by one; the rest is counted."""
 _CONTROL = dict.fromkeys((*range(32), *range(127, 160)), "�")
@@ -40,23 +37,9 @@ class Found(msgspec.Struct):
     missing: list[str] = []
 
 
-def runs(folder: Path) -> list[Path]:
-    """Return the folders of runs in an evidence folder: itself, a gate's workers, a demo's halves."""
-    found: list[Path] = []
-    for here, below, names in os.walk(folder, followlinks=False):
-        depth = len(Path(here).relative_to(folder).parts)
-        below[:] = sorted(b for b in below if not (Path(here) / b).is_symlink()) if depth < DEPTH else []
-        if {"history.jsonl", "run.json"} & set(names):
-            found.append(Path(here))
-            below.clear()
-        if len(found) >= MOST_RUNS:
-            break
-    return found
-
-
 def is_evidence(path: Path) -> bool:
     """Whether a path is an evidence folder, rather than a folder of pictures."""
-    return path.is_dir() and bool(runs(path))
+    return path.is_dir() and bool(evidence.runs(path))
 
 
 def tell(folders: Sequence[Path], keys: tuple[Key, ...], jobs: int, say: Callable[[str], object]) -> int:
@@ -66,7 +49,7 @@ def tell(folders: Sequence[Path], keys: tuple[Key, ...], jobs: int, say: Callabl
     """
     outcomes: list[int] = []
     for folder in folders:
-        for run in runs(folder):
+        for run in evidence.runs(folder):
             found = rejudged(run, keys, jobs)
             say(f"{_clean(str(run))}: {found.outcome.name.lower()}")
             for line in found.lines:

@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 
 from chaos.conditions import REFUSED, TOXICS
 from chaos.errors import Misuse
-from chaos.evidence import FORMAT, LARGEST_ABOUT, LARGEST_PICTURE, Evidence, is_plain, stored_events, stored_file
+from chaos.evidence import FORMAT, LARGEST_ABOUT, LARGEST_PICTURE, Evidence, is_plain, runs, stored_events, stored_file
 from chaos.history import (
     Asked,
     CaseEnded,
@@ -151,8 +151,26 @@ def write_page(
 
 
 def tell(folder: Path, out: Path | None, *, blurred: bool, say: Callable[[str], object]) -> int:
-    """Write the page of a stored run again; says what is missing or damaged, and shows the rest. Returns 0, or 3."""
+    """Write the page of a stored run, gate or demo again; says what is missing or damaged, and shows the rest.
+
+    Of several runs, as a gate's workers leave them, one page shows all. Returns 0, or 3 if anything was missing. Raises
+    `Misuse` where there is no evidence.
+    """
+    found = runs(folder)
+    if not found:
+        raise Misuse(f"{folder} is no evidence folder: neither it nor a folder in it has a run.json or history.jsonl")
     missing: list[str] = []
+    parts = [(_title(run), run, _stored_findings(run, missing)) for run in found]
+    if found != [folder]:
+        parts = [(f"{run.name}: {title}", run, findings) for title, run, findings in parts]
+    page = write_page(out or folder / ("index.html" if found == [folder] else "cases.html"), parts, blurred=blurred)
+    for line in missing:
+        say("".join(c if c.isprintable() else "\ufffd" for c in line))
+    say(f"page: {page}")
+    return 3 if missing else 0
+
+
+def _stored_findings(folder: Path, missing: list[str]) -> list[Finding]:
     findings = []
     numbered = (p for p in folder.glob("findings/*/finding.json") if re.fullmatch(r"\d{1,6}", p.parent.name))
     for stored in sorted(numbered, key=lambda p: int(p.parent.name)):
@@ -168,11 +186,7 @@ def tell(folder: Path, out: Path | None, *, blurred: bool, say: Callable[[str], 
             missing.append(f"{where} cannot be read: it names nobody whose camera was seen")
             continue
         findings.append(finding)
-    page = write_page(out or folder / "index.html", [(_title(folder), folder, findings)], blurred=blurred)
-    for line in missing:
-        say("".join(c if c.isprintable() else "\ufffd" for c in line))
-    say(f"page: {page}")
-    return 3 if missing else 0
+    return findings
 
 
 def _path(kind: type, value: object) -> object:

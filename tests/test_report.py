@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from chaos import conditions, report
+from chaos.errors import Misuse
 from chaos.evidence import Evidence
 from chaos.history import Restarted
 from chaos.plan import Ask
@@ -430,3 +432,32 @@ def test_what_the_run_left_out_is_told(tmp_path):
     page = Page(write_page(tmp_path / "index.html", [("x", store, [])]))
     store.close()
     assert "Left out of the evidence. 12 small pictures were left out." in page.text
+
+
+def test_a_gates_folder_is_shown_worker_by_worker_and_its_own_page_stays(leaked, tmp_path):
+    _, store, finding = leaked
+    store.write("findings/1/finding.json", msgspec.json.encode(finding, enc_hook=str))
+    gate = tmp_path / "gate"
+    for number in (1, 2):
+        shutil.copytree(store.folder, gate / f"worker-{number}")
+    (gate / "index.html").write_text("the gate's own")
+    said = []
+    assert report.tell(gate, None, blurred=False, say=said.append) == 0
+    assert said == [f"page: {gate / 'cases.html'}"]
+    page = Page(gate / "cases.html")
+    assert page.text.count("Reproduced 4 of 5 times") == 2
+    assert "worker-2: " in page.text
+    assert (gate / "index.html").read_text() == "the gate's own"
+
+
+def test_a_folder_without_evidence_is_a_sentence_and_gets_no_page(tmp_path):
+    with pytest.raises(Misuse, match="is no evidence folder"):
+        report.tell(tmp_path, None, blurred=False, say=lambda _: None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_evidence_of_another_version_is_told_and_shown(leaked, tmp_path):
+    _, store, _ = leaked
+    store.write("run.json", ABOUT | {"format": 9})
+    report.tell(store.folder, tmp_path / "page.html", blurred=False, say=lambda _: None)
+    assert "run.json has format 9, this version reads 1" in Page(tmp_path / "page.html").text

@@ -38,4 +38,6 @@ def write_page(folder: Path, result: Result) -> Path:
 
 
 def _seen(control: Seen) -> str:
-    return {None: "not run", True: f"seen {control.times} times", False: "NOT SEEN"}[control.seen]
+    return {None: "not run", True: "seen" if control.times == 1 else f"seen {control.times} times", False: "NOT SEEN"}[
+        control.seen
+    ]
