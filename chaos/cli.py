@@ -51,9 +51,11 @@ def demo(evidence: Path, cases: int, seed: int | None) -> int:
 @cli.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--blur", is_flag=True, help="Blur every picture, so that nobody can be recognised in them.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The page; FOLDER/index.html if left out.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The page; index.html in FOLDER if left out."
+)
 def report(folder: Path, blur: bool, out: Path | None) -> int:
-    """Write the page of a stored run again: FOLDER is the evidence that it left.
+    """Write the page of a stored run again: FOLDER is the evidence that it left. Of a gate or a demo, of all its runs.
 
     The page is one file with its pictures; it can be sent to somebody as it is.
     """
@@ -62,10 +64,20 @@ def report(folder: Path, blur: bool, out: Path | None) -> int:
     return pages.tell(folder, out, blurred=blur, say=click.echo)
 
 
+_compose_files = click.option(
+    "--compose",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Your own home system, as containers; again: laid over the first.",
+)
+
+
 @cli.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--stack", default="process", show_default=True, help="Where the home system's nodes run.")
 @click.option("--update", metavar="NAME_OR_FOLDER", help="An update to lay over the home system.")
+@_compose_files
 @click.option("--budget", default="120s", show_default=True, help="How long, or how many cases: 120s, 5m, 300cases.")
 @click.option("--workers", type=click.IntRange(1, 32), default=None, help="Home systems side by side; one a core.")
 @click.option("--engine", default="local", show_default=True, help="local, dask (a cluster here) or dask://host:port.")
@@ -79,6 +91,9 @@ def report(folder: Path, blur: bool, out: Path | None) -> int:
     help="Folder under which the gate leaves its evidence.",
 )
 @click.option(
+    "--evidence-limit", metavar="SIZE", default="1GB", show_default=True, help="Room for a worker's pictures."
+)
+@click.option(
     "--accepted",
     type=click.Path(dir_okay=False, path_type=Path),
     help="TOML file of findings that somebody answers for until a date; they fail no gate.",
@@ -89,12 +104,14 @@ def gate(
     paths: tuple[Path, ...],
     stack: str,
     update: str | None,
+    compose: tuple[Path, ...],
     budget: str,
     workers: int | None,
     engine: str,
     seed: int | None,
     timeout: str | None,
     evidence: Path,
+    evidence_limit: str,
     accepted: Path | None,
     json_: Path | None,
     junit: Path | None,
@@ -104,6 +121,7 @@ def gate(
     PATHS are scenario files, or folders of them, as pytest takes them; without any, the scenarios that come with
     ownframe. Exit codes: 0 passed, 1 leak, 2 inconclusive, 3 could not run.
     """
+    from chaos.evidence import size  # noqa: PLC0415 - lazy
     from chaos.gate import door, options  # noqa: PLC0415 - lazy
 
     return door.hold(
@@ -111,12 +129,14 @@ def gate(
             paths=paths,
             stack=stack,
             update=update,
+            compose=compose,
             budget=options.budget(budget),
             workers=workers or options.default_workers(),
             engine=engine,
             seed=seed,
             timeout=None if timeout is None else options.seconds(timeout),
             evidence=evidence,
+            evidence_limit=size(evidence_limit),
             accepted=accepted,
             json=json_,
             junit=junit,
@@ -132,6 +152,7 @@ def gate(
 @click.option("--stack", default=None, help="Where the home system's nodes run; as in FILE if not given.")
 @click.option("--update", metavar="NAME_OR_FOLDER", default=None, help="An update; that of FILE if not given.")
 @click.option("--no-update", "without_update", is_flag=True, help="The home system as it is.")
+@_compose_files
 @click.option(
     "--evidence",
     type=click.Path(file_okay=False, path_type=Path),
@@ -140,7 +161,13 @@ def gate(
     help="Folder under which the replay leaves its evidence.",
 )
 def replay(
-    file: Path, times: int | None, stack: str | None, update: str | None, without_update: bool, evidence: Path
+    file: Path,
+    times: int | None,
+    stack: str | None,
+    update: str | None,
+    without_update: bool,
+    compose: tuple[Path, ...],
+    evidence: Path,
 ) -> int:
     """Execute the plan of FILE, which a run left in findings/N/replay.json, exactly, and say how often it leaks.
 
@@ -150,7 +177,7 @@ def replay(
 
     if update is not None and without_update:
         raise click.UsageError("--update and --no-update exclude each other; choose one")
-    asked = {"times": times, "stack": stack, "update": update, "without_update": without_update}
+    asked = {"times": times, "stack": stack, "update": update, "without_update": without_update, "compose": compose}
     return int(door.tell(file, **asked, evidence=evidence, say=click.echo))  # type: ignore[arg-type]
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, get_state_machine_test, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, get_state_machine_test, initialize, precondition, rule
 
-from chaos import current, drawn, lean, motifs
+from chaos import aftermath, current, drawn, lean, motifs
 from chaos.conditions import CLEAR, Conditions
 from chaos.errors import Misuse, NoSuchVerb, OwnframeError, nearest
 from chaos.motifs import Motif, Place
@@ -168,6 +168,7 @@ class Household(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._steps: list[Step] = []
+        self._looks: list[aftermath.Slow] = []
         self._chapter: Chapter = current.chapter()
 
     @property
@@ -311,18 +312,25 @@ class Household(RuleBasedStateMachine):
         self._chapter.home.faults.check([step])
         self._add(step)
 
+    @initialize(data=st.data())
+    def _draw_aftermath(self, data: st.DataObject) -> None:
+        """Draw under what everybody looks again when all is over; now, since nothing is drawn at the end."""
+        looks = self._chapter.looks
+        self._looks = data.draw(st.lists(aftermath.slow(self._place()), min_size=looks, max_size=looks))
+
     @precondition(lambda self: bool(self.motifs))
     @rule(data=st.data())
     def motif(self, data: st.DataObject) -> None:
         """One of the scenario's motifs happens."""
         chosen = data.draw(st.sampled_from(self.motifs))
-        home = self._chapter.home
-        accounts = home.contract.changes_accounts
-        place = Place(self.homes, home.topology, home.updated, tuple(self._troubled()), accounts)
-        self._steps += chosen(data.draw, place)
+        self._steps += chosen(data.draw, self._place())
 
     again = motif
     """Drawn as often as two rules, so that most plans have several: a rule is drawn in half a dozen others' company."""
+
+    def _place(self) -> Place:
+        home = self._chapter.home
+        return Place(self.homes, home.topology, home.updated, tuple(self._troubled()), home.contract.changes_accounts)
 
     def _troubled(self) -> list[str]:
         """Return the links that the steps so far leave under conditions."""
@@ -341,7 +349,8 @@ class Household(RuleBasedStateMachine):
         if sys.exc_info()[0] is not None:
             return  # Hypothesis gave this program up while it drew it
         everybody = AskTogether(tuple(Ask(h) for h in self.homes))
-        plan = Plan(self.homes, (*self._steps, everybody))
+        after = aftermath.steps(self._steps, self.homes, self._looks, self._place())
+        plan = Plan(self.homes, (*self._steps, everybody, *after))
         chapter = self._chapter
         try:
             if chapter.broken is None and chapter.execute(plan).leaks:
@@ -442,7 +451,7 @@ def _settings(cases: int, database: drawn.Kept | None) -> settings:
     return settings(
         max_examples=cases,
         backend=lean.BACKEND,
-        stateful_step_count=STEPS,
+        stateful_step_count=STEPS + 1,  # and the one that draws what comes after them
         deadline=None,
         database=database,
         derandomize=False,  # the `ci` profile would draw the same cases every night

@@ -43,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="your own home system; again: laid over the first",
     )
     group.addoption("--evidence", metavar="FOLDER", default="ownframe-evidence", help="where runs leave their evidence")
+    group.addoption("--evidence-limit", metavar="SIZE", help="room for a run's pictures, such as 500MB (default: 1GB)")
     group.addoption(
         "--hypothesis-database", metavar="FOLDER|redis://…", help="where Hypothesis keeps what it drew for a leak"
     )
@@ -60,7 +61,8 @@ class _Session:
 
     def run(self) -> Run:
         if self._run is None:
-            from chaos.run import Run, Settings  # noqa: PLC0415 - lazy: see the head of this file
+            from chaos import evidence  # noqa: PLC0415 - lazy: see the head of this file
+            from chaos.run import Run, Settings  # noqa: PLC0415 - lazy
 
             option = self._config.getoption
             settings = Settings(
@@ -68,6 +70,7 @@ class _Session:
                 update=option("--update"),
                 compose=tuple(Path(file) for file in option("--compose")),
                 evidence=Path(option("--evidence")),
+                evidence_limit=evidence.size(option("--evidence-limit") or "1GB"),
                 cases=option("--cases"),
                 database=option("--hypothesis-database"),
                 display=option("--display"),
@@ -91,8 +94,7 @@ class _Session:
             from chaos import report  # noqa: PLC0415 - lazy
 
             self._run.close()
-            title = f"{self._run.settings.stack}, {self._run.settings.update or 'the home system as it is'}"
-            parts = [(title, self._run.evidence, self._run.findings)]
+            parts = [(self._run.title, self._run.evidence, self._run.findings)]
             report.write_page(self._run.evidence.folder / "index.html", parts)
 
     def _say(self, line: str) -> None:

@@ -62,6 +62,7 @@ class UnderTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Replay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One finding, to be executed again. `update` is a name or, for a folder of somebody's own, a path.
 
+    `compose` are the files of somebody's own home system, by their paths where it was found.
     `earlier` is the plan of the case that a carried-over picture came from: it is executed first, on restarted nodes.
     """
 
@@ -75,6 +76,7 @@ class Replay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hits: int
     tries: int
     earlier: Plan | None = None
+    compose: tuple[str, ...] = ()
     format: int = FORMAT
 
     @property

@@ -8,7 +8,6 @@ and the rest is judged.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,19 +16,12 @@ from pathlib import Path
 import msgspec
 
 from chaos import evidence, judging
-from chaos.errors import Misuse
-from chaos.history import CaseStarted, Displayed, Event, from_line
+from chaos.history import CaseStarted, Displayed, Event
 from chaos.identity import Key, Register
 from chaos.plan import DEFAULT_CAMERA
 from chaos.run import sentence
 from chaos.verdict import Judged, Outcome, Rules, Verdict, by_case, conclude, judge
 
-LONGEST_LINE = 4_000_000
-"""Bytes of one event; the longest that a run writes, a case's plan, has some 10,000."""
-LARGEST_ABOUT = 16_000_000
-LARGEST_PICTURE = 64_000_000
-MOST_RUNS = 500
-DEPTH = 3
 TOLD = 10
 """Differences, damaged lines and leaks of each kind that are told one by one; the rest is counted."""
 _CONTROL = dict.fromkeys((*range(32), *range(127, 160)), "�")
@@ -45,23 +37,9 @@ class Found(msgspec.Struct):
     missing: list[str] = []
 
 
-def runs(folder: Path) -> list[Path]:
-    """Return the folders of runs in an evidence folder: itself, a gate's workers, a demo's halves."""
-    found: list[Path] = []
-    for here, below, names in os.walk(folder, followlinks=False):
-        depth = len(Path(here).relative_to(folder).parts)
-        below[:] = sorted(b for b in below if not (Path(here) / b).is_symlink()) if depth < DEPTH else []
-        if {"history.jsonl", "run.json"} & set(names):
-            found.append(Path(here))
-            below.clear()
-        if len(found) >= MOST_RUNS:
-            break
-    return found
-
-
 def is_evidence(path: Path) -> bool:
     """Whether a path is an evidence folder, rather than a folder of pictures."""
-    return path.is_dir() and bool(runs(path))
+    return path.is_dir() and bool(evidence.runs(path))
 
 
 def tell(folders: Sequence[Path], keys: tuple[Key, ...], jobs: int, say: Callable[[str], object]) -> int:
@@ -71,7 +49,7 @@ def tell(folders: Sequence[Path], keys: tuple[Key, ...], jobs: int, say: Callabl
     """
     outcomes: list[int] = []
     for folder in folders:
-        for run in runs(folder):
+        for run in evidence.runs(folder):
             found = rejudged(run, keys, jobs)
             say(f"{_clean(str(run))}: {found.outcome.name.lower()}")
             for line in found.lines:
@@ -89,7 +67,7 @@ def rejudged(folder: Path, keys: tuple[Key, ...], jobs: int = 1) -> Found:
     """Judge one stored run again."""
     found = Found(folder)
     about = _about(folder, found)
-    events = tuple(_events(folder, found))
+    events = tuple(evidence.stored_events(folder, found.missing))
     judged = judge(events)
     concluded = conclude(events, Rules(minimum_strong_asks=0))
     found.outcome = concluded.outcome
@@ -108,7 +86,7 @@ def rejudged(folder: Path, keys: tuple[Key, ...], jobs: int = 1) -> Found:
 
 
 def _about(folder: Path, found: Found) -> dict[str, object]:
-    data = _read(folder / "run.json", LARGEST_ABOUT, found)
+    data = evidence.stored_file(folder / "run.json", evidence.LARGEST_ABOUT, found.missing)
     if data is None:
         return {}
     try:
@@ -127,58 +105,6 @@ def _about(folder: Path, found: Found) -> dict[str, object]:
     if about.get("outcome") is None:
         found.missing.append("an end: the run was killed, or is still going on")
     return about
-
-
-def _events(folder: Path, found: Found) -> Iterator[Event]:
-    """Yield the events that can be read; those that cannot are counted."""
-    path = folder / "history.jsonl"
-    if not _is_plain(path, found):
-        return
-    damaged: list[str] = []
-    try:
-        with path.open("rb") as file:
-            number = 0
-            while line := file.readline(LONGEST_LINE):
-                number += 1
-                if not line.endswith(b"\n") and len(line) == LONGEST_LINE:
-                    damaged.append(f"line {number} of history.jsonl is longer than any event")
-                    while line and not line.endswith(b"\n"):
-                        line = file.readline(LONGEST_LINE)
-                    continue
-                try:
-                    yield from_line(line.rstrip(b"\n"))
-                except (msgspec.DecodeError, UnicodeDecodeError, Misuse, RecursionError) as wrong:
-                    damaged.append(f"line {number} of history.jsonl: {str(wrong)[:200]}")
-    except OSError as failed:
-        damaged.append(f"history.jsonl cannot be read on: {failed.strerror or failed}")
-    found.missing += damaged
-
-
-def _read(path: Path, most: int, found: Found) -> bytes | None:
-    if not _is_plain(path, found):
-        return None
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as failed:
-        found.missing.append(f"{path.name} cannot be read: {failed.strerror or failed}")
-        return None
-    if len(data) > most:
-        found.missing.append(f"{path.name} is larger than {most:,} bytes, and is left alone")
-        return None
-    return data
-
-
-def _is_plain(path: Path, found: Found) -> bool:
-    if path.is_symlink():
-        found.missing.append(f"{path.name} is a link, which is not followed")
-    elif not path.exists():
-        found.missing.append(path.name)
-    elif not path.is_file():
-        found.missing.append(f"{path.name} is no file")
-    else:
-        return True
-    return False
 
 
 # What was said then, and what is said now.
@@ -266,7 +192,7 @@ def _pictures(folder: Path, found: Found) -> list[Path]:
     for path in sorted(frames.glob("*.png")):
         if path.is_symlink() or not path.is_file() or not re.fullmatch(r"[0-9a-f]{16}", path.stem):
             found.missing.append(f"frames/{path.name} is no picture of a run, and is left alone")
-        elif path.stat().st_size > LARGEST_PICTURE:
+        elif path.stat().st_size > evidence.LARGEST_PICTURE:
             found.missing.append(f"frames/{path.name} is larger than any picture of a run, and is left alone")
         else:
             kept.append(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -85,16 +86,22 @@ def tell(  # what `ownframe replay` does
     stack: str | None,
     update: str | None,
     without_update: bool,
+    compose: Sequence[Path],
     evidence: Path,
     say: Say,
 ) -> Outcome:
-    """Replay a file on the stack and update that it names, or others, and return the outcome."""
+    """Replay a file on the stack, update and compose files that it names, or others, and return the outcome."""
     file = Replay.read(path)
     chosen = None if without_update else update or file.update
-    settings = Settings(stack=stack or file.under_test.stack, update=chosen, evidence=evidence)
+    own = tuple(compose) or (() if chosen else tuple(Path(f) for f in file.compose))
+    settings = Settings(stack=stack or file.under_test.stack, update=chosen, compose=own, evidence=evidence)
     try:
         made = Run(settings, say=say)
     except Misuse as wrong:
+        if file.compose and own and not compose:
+            raise Misuse(
+                f"{path} was found on {' with '.join(file.compose)}, and {wrong}; --compose names another file"
+            ) from None
         if chosen is None or update:
             raise
         raise Misuse(

@@ -6,10 +6,11 @@ import base64
 import contextlib
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jinja2
 import msgspec
@@ -17,7 +18,7 @@ from PIL import Image, ImageFilter
 
 from chaos.conditions import REFUSED, TOXICS
 from chaos.errors import Misuse
-from chaos.evidence import Evidence, read_history
+from chaos.evidence import FORMAT, LARGEST_ABOUT, LARGEST_PICTURE, Evidence, is_plain, runs, stored_events, stored_file
 from chaos.history import (
     Asked,
     CaseEnded,
@@ -34,6 +35,14 @@ from chaos.verdict import Judged, Rules, Verdict, by_case, judge
 
 MOST_FRAMES = 200
 """Frames that a page shows for one run; the rest is counted. A small picture is 5 KB: two runs stay below 5 MB."""
+MOST_CASES = 400
+"""Cases of one run that a page lists, and `_MOST_EVENTS` of one; a run of blank screens has any number."""
+_MOST_EVENTS = 500
+_MOST_PIXELS = 60_000_000
+"""Pixels of a stored picture that is opened; a screen of 8K has 33 million."""
+_TOLD = 10
+"""Sentences about what cannot be read that a page shows."""
+_DIGEST = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _SMALL, _LARGE = 240, 1280
 """Pixels of width, at most, of pictures on a page."""
 _AROUND = (-1.5, 0.5)
@@ -95,7 +104,7 @@ class _Unmet(msgspec.Struct, frozen=True):
 
 
 class _Part(msgspec.Struct, frozen=True):
-    """One run of the page. `damage` says what of its history cannot be read."""
+    """One run of the page. `damage` says what of it cannot be read, `dropped` what the run itself left out."""
 
     title: str
     folder: str
@@ -105,7 +114,8 @@ class _Part(msgspec.Struct, frozen=True):
     left_out: int
     numbers: dict[str, str]
     unmet: _Unmet
-    damage: str | None
+    damage: tuple[str, ...]
+    dropped: tuple[str, ...]
 
     @property
     def found(self) -> set[int]:
@@ -141,19 +151,42 @@ def write_page(
 
 
 def tell(folder: Path, out: Path | None, *, blurred: bool, say: Callable[[str], object]) -> int:
-    """Write the page of a stored run again; says what is missing or damaged, and shows the rest. Returns 0, or 3."""
+    """Write the page of a stored run, gate or demo again; says what is missing or damaged, and shows the rest.
+
+    Of several runs, as a gate's workers leave them, one page shows all. Returns 0, or 3 if anything was missing. Raises
+    `Misuse` where there is no evidence.
+    """
+    found = runs(folder)
+    if not found:
+        raise Misuse(f"{folder} is no evidence folder: neither it nor a folder in it has a run.json or history.jsonl")
     missing: list[str] = []
-    findings = []
-    for stored in sorted(folder.glob("findings/[0-9]*/finding.json"), key=lambda p: int(p.parent.name)):
-        try:
-            findings.append(msgspec.json.decode(stored.read_bytes(), type=Finding, dec_hook=_path))
-        except (msgspec.MsgspecError, OSError, Misuse) as wrong:
-            missing.append(f"{stored.relative_to(folder)} cannot be read: {wrong}")
-    page = write_page(out or folder / "index.html", [(_title(folder), folder, findings)], blurred=blurred)
+    parts = [(_title(run), run, _stored_findings(run, missing)) for run in found]
+    if found != [folder]:
+        parts = [(f"{run.name}: {title}", run, findings) for title, run, findings in parts]
+    page = write_page(out or folder / ("index.html" if found == [folder] else "cases.html"), parts, blurred=blurred)
     for line in missing:
-        say(line)
+        say("".join(c if c.isprintable() else "\ufffd" for c in line))
     say(f"page: {page}")
     return 3 if missing else 0
+
+
+def _stored_findings(folder: Path, missing: list[str]) -> list[Finding]:
+    findings = []
+    numbered = (p for p in folder.glob("findings/*/finding.json") if re.fullmatch(r"\d{1,6}", p.parent.name))
+    for stored in sorted(numbered, key=lambda p: int(p.parent.name)):
+        where = stored.relative_to(folder)
+        wrong: list[str] = []
+        try:
+            content = stored_file(stored, LARGEST_ABOUT, wrong)
+            finding = msgspec.json.decode(content or b"", type=Finding, dec_hook=_path)
+        except (msgspec.MsgspecError, UnicodeDecodeError, Misuse, RecursionError) as damaged:
+            missing.append(f"{where} cannot be read: {'; '.join(wrong) or damaged}")
+            continue
+        if finding.leak.guilty is None:
+            missing.append(f"{where} cannot be read: it names nobody whose camera was seen")
+            continue
+        findings.append(finding)
+    return findings
 
 
 def _path(kind: type, value: object) -> object:
@@ -164,19 +197,32 @@ def _path(kind: type, value: object) -> object:
 
 def _title(folder: Path) -> str:
     about = _about(folder)
-    update = about["update"]
-    return f"with the update {update['name']}" if isinstance(update, dict) else "the home system as it is"
+    update, own = about["update"], about["compose"]
+    if isinstance(own, dict):
+        return str(own.get("name", "containers"))
+    return f"with the update {update.get('name', '?')}" if isinstance(update, dict) else "the home system as it is"
 
 
 def _about(folder: Path) -> dict[str, Any]:
     """Return what ``run.json`` says, with what a page needs where it says nothing."""
-    about: dict[str, Any] = {"outcome": None, "chapters": {}, "update": None, "stack": "", "links": [], "wall": None}
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads((folder / "run.json").read_text())
+    about: dict[str, Any] = {
+        "outcome": None, "chapters": {}, "update": None, "compose": None, "stack": "", "links": [], "wall": None,
+        "dropped": [],
+    }  # fmt: skip
+    with contextlib.suppress(ValueError, RecursionError):
+        found = json.loads(stored_file(folder / "run.json", LARGEST_ABOUT, []) or b"")
         about |= found if isinstance(found, dict) else {}
     chapters = about["chapters"] if isinstance(about["chapters"], dict) else {}
-    about["chapters"] = {n: _as(_CHAPTER, c) for n, c in chapters.items() if isinstance(c, dict)}
-    return _as({"links": [], "chapters": {}}, about)
+    about["chapters"] = {n: _chapter(c) for n, c in chapters.items() if isinstance(c, dict)}
+    return _as({"links": [], "chapters": {}, "dropped": []}, about)
+
+
+def _chapter(found: dict[str, Any]) -> dict[str, Any]:
+    chapter = _as(_CHAPTER, found)
+    if not isinstance(chapter["bound_95"], float):
+        chapter["bound_95"] = None
+    chapter["states"] = {n: s for n, s in chapter["states"].items() if isinstance(s, list) and len(s) == 2}
+    return chapter
 
 
 _CHAPTER: dict[str, Any] = {
@@ -205,6 +251,8 @@ class _Pictures:
 
     def small(self, folder: Path, digest: str) -> str:
         """Return the class whose background is the small picture of a raster."""
+        if not _DIGEST.fullmatch(digest):
+            return ""  # its first letters would be a file's name, and a class in the page's style
         name = f"f{digest[:16]}"
         if name not in self._small:
             self._small[name] = self._address(folder / "frames" / f"{digest[:16]}.jpg", _SMALL, 55, 8) or ""
@@ -212,13 +260,19 @@ class _Pictures:
 
     def large(self, folder: Path, digest: str) -> str | None:
         """Return the address of a raster's picture, in full size where it was kept so; None where there is none."""
+        if not _DIGEST.fullmatch(digest):
+            return None
         frames = folder / "frames"
         full = self._address(frames / f"{digest[:16]}.png", _LARGE, 88, 28)
         return full or self._address(frames / f"{digest[:16]}.jpg", _SMALL, 80, 8)
 
     def _address(self, path: Path, width: int, quality: int, radius: int) -> str | None:
+        if not is_plain(path, []) or path.stat().st_size > LARGEST_PICTURE:
+            return None
         try:
             with Image.open(path, formats=("PNG", "JPEG")) as picture:
+                if picture.width * picture.height > _MOST_PIXELS:
+                    return None
                 picture.draft("RGB", (width, width))
                 pixels = picture.convert("RGB")
         except (OSError, ValueError, Image.DecompressionBombError):
@@ -231,12 +285,17 @@ class _Pictures:
         return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
+def address(picture: Path) -> str | None:
+    """Return a stored picture as an address that holds it, large; None where there is none."""
+    return _Pictures(blurred=False)._address(picture, _LARGE, 88, 28)
+
+
 def _part(pictures: _Pictures, title: str, folder: Path, findings: Sequence[Finding]) -> _Part:
-    try:
-        history: Sequence[Event] = read_history(folder)
-        damage = None
-    except Misuse as wrong:
-        history, damage = (), str(wrong)
+    damage: list[str] = []
+    about = _about(folder)
+    if about.get("format") not in (None, FORMAT):
+        damage.append(f"run.json has format {about['format']!r}, this version reads {FORMAT}")
+    history = tuple(stored_events(folder, damage))
     judged = judge(history, Rules())
     rough = _rough(history, judged)
     shown: list[_Rough] = []
@@ -244,12 +303,11 @@ def _part(pictures: _Pictures, title: str, folder: Path, findings: Sequence[Find
     budget = MOST_FRAMES
     found = {f.leak.case for f in findings}
     for case in sorted(rough, key=lambda c: (c.start.case not in found, c.worst, c.start.case)):
-        if budget - len(case.lit) < 0 and shown:
+        if (budget - len(case.lit) < 0 and shown) or len(shown) >= MOST_CASES:
             left_out += 1
             continue
         budget -= len(case.lit)
         shown.append(case)
-    about = _about(folder)
     told = tuple(_told(pictures, folder, about, judged, f) for f in findings)
     numbers = {e.conditions.name: e.conditions.describe() for e in history if isinstance(e, ConditionsSet)}
     numbers = {name: what for name, what in sorted(numbers.items()) if name not in (what, "CLEAR")}
@@ -259,7 +317,10 @@ def _part(pictures: _Pictures, title: str, folder: Path, findings: Sequence[Find
         tuple(k for k in about["links"] if not any(f.endswith(f" on {k}") for f in met)),
     )
     in_order = tuple(_case(pictures, folder, c) for c in sorted(shown, key=lambda c: c.start.case))
-    return _Part(title, str(folder), about, told, in_order, left_out, numbers, unmet, damage)
+    dropped = tuple(str(sentence) for sentence in about["dropped"][:_TOLD])
+    more = (f"and {len(damage) - _TOLD} more",) if len(damage) > _TOLD else ()
+    shown_damage = (*damage[:_TOLD], *more)
+    return _Part(title, str(folder), about, told, in_order, left_out, numbers, unmet, shown_damage, dropped)
 
 
 def _told(
@@ -278,13 +339,25 @@ def _logs(folder: Path, wall: object, at: float) -> Iterator[tuple[str, str]]:
     """Yield each node's lines around an instant; `wall` is the time of day at the monotonic clock's zero."""
     if not isinstance(wall, int | float):
         return
-    first, last = (datetime.fromtimestamp(wall + at + d, UTC).isoformat(timespec="milliseconds")[:23] for d in _AROUND)
+    try:
+        moments = [datetime.fromtimestamp(wall + at + d, UTC) for d in _AROUND]
+    except (ValueError, OverflowError, OSError):
+        return  # no time of day
+    first, last = (moment.isoformat(timespec="milliseconds")[:23] for moment in moments)
     for log in sorted((folder / "logs").glob("*.log")):
+        if not is_plain(log, []):
+            continue
         with contextlib.suppress(OSError), log.open(errors="replace") as lines:
-            near = [line.rstrip()[:300] for line in lines if first <= line[:23] <= last]
+            near = [line.rstrip()[:300] for line in _lines(lines) if first <= line[:23] <= last]
             near = [line for line in near if "/control/" not in line and "/healthz" not in line]
             if near:
                 yield log.stem, "\n".join(near[-_MOST_LINES:])
+
+
+def _lines(log: TextIO) -> Iterator[str]:
+    """Yield the beginning of each line, whatever its length."""
+    while line := log.readline(10_000):
+        yield line
 
 
 class _Rough(msgspec.Struct, frozen=True):
@@ -319,7 +392,8 @@ def _rough(history: Sequence[Event], judged: Sequence[Judged]) -> list[_Rough]:
 
 
 def _case(pictures: _Pictures, folder: Path, rough: _Rough) -> _Case:
-    start, events = rough.start, rough.events
+    start, events = rough.start, rough.events[:_MOST_EVENTS]
+    rough = msgspec.structs.replace(rough, events=events, lit=rough.lit[:_MOST_EVENTS])
     lines = [line for e in events if (line := _line(e)) is not None]
     lines += [_Line(j.frame.at, f"{j.frame.hub}'s hub", j, pictures.small(folder, j.frame.digest)) for j in rough.lit]
     in_order = (

@@ -12,7 +12,7 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -25,6 +25,7 @@ from chaos.contracts import Contract
 from chaos.contracts.declared import Declared
 from chaos.contracts.reference import Reference
 from chaos.errors import Misuse, OwnframeError, nearest
+from chaos.evidence import LIMIT as EVIDENCE_LIMIT
 from chaos.fingerprints import Mechanism, mechanism
 from chaos.history import Asked, CaseStarted, ConditionsSet, Event
 from chaos.home import Home, check_plan
@@ -82,6 +83,8 @@ SHRINK_SECONDS = 90.0
 """Seconds after which shrinking begins no other execution; a case takes half a second to three."""
 CONFIRMATIONS = 5
 """Times that the shrunk plan is executed again, to say 'k of n'."""
+LOOKS = 1
+"""Times that everybody looks again when the trouble of a plan is over, see `chaos.aftermath`."""
 DIRECTED_BUDGET = 24
 """Directed cases that a chapter may add for kinds of fault that it drew and no ask met."""
 
@@ -91,8 +94,10 @@ class Settings(msgspec.Struct, frozen=True):
 
     `display` and `camera` choose what the hubs' screens and the cameras are, of what the home system offers.
     `compose` are the files of a home system of one's own, which runs on the docker stack, in place of the reference.
+    `evidence_limit` is how many bytes the pictures in `evidence` may take.
     `cases` is how many plans a chapter executes (None: as many as its scenario says), `shrink_budget` how many
-    executions, and `shrink_seconds` how long, shrinking may take. With `known`, plans of the register are executed
+    executions, and `shrink_seconds` how long, shrinking may take; `looks` how often everybody looks again at the end of
+    a drawn plan. With `known`, plans of the register are executed
     before others are drawn; `database` is where Hypothesis keeps what it drew, see `chaos.drawn`.
     """
 
@@ -100,9 +105,11 @@ class Settings(msgspec.Struct, frozen=True):
     update: str | None = None
     compose: tuple[Path, ...] = ()
     evidence: Path = Path("ownframe-evidence")
+    evidence_limit: int = EVIDENCE_LIMIT
     cases: int | None = None
     shrink_budget: int = SHRINK_BUDGET
     shrink_seconds: float = SHRINK_SECONDS
+    looks: int = LOOKS
     known: bool = True
     database: str | None = None
     display: str = "headless"
@@ -185,13 +192,17 @@ def sentence(leak: Judged) -> str:
     return f"{verb}{old}, while {under}.{weaker}"
 
 
-def _system(settings: Settings) -> System:
-    if settings.update is not None:
+def own_system(compose: Sequence[Path], update: str | None) -> System:
+    """Return the home system of these compose files, later ones laid over earlier ones; nothing is started.
+
+    Raises `Misuse` with all that keeps it from being put under test, and for an update beside it.
+    """
+    if update is not None:
         raise Misuse(
-            f"--update {settings.update} is laid over the reference home; of your own home system bring another "
+            f"--update {update} is laid over the reference home; of your own home system bring another "
             "compose file, or one to lay over it (--compose A --compose B)"
         )
-    system = understand(read(settings.compose))
+    system = understand(read(compose))
     system.check()
     return system
 
@@ -209,7 +220,7 @@ class Run:
     ) -> None:
         if settings.stack not in STACKS:
             raise Misuse(f"there is no stack {settings.stack!r}{nearest(settings.stack, list(STACKS))}")
-        self.system = _system(settings) if settings.compose else None
+        self.system = own_system(settings.compose, settings.update) if settings.compose else None
         if self.system is not None:
             settings = msgspec.structs.replace(settings, stack="docker")
         self.settings = settings
@@ -220,7 +231,8 @@ class Run:
             updates.check_runs_here(self.update, settings.stack)
         what = "yours" if self.system is not None else self.update.name if self.update else "reference"
         label = f"{settings.stack}-{what}"
-        self.evidence = evidence.Evidence(folder or evidence.new_folder(settings.evidence.resolve(), label))
+        folder = folder or evidence.new_folder(settings.evidence.resolve(), label)
+        self.evidence = evidence.Evidence(folder, settings.evidence_limit)
         self.findings: list[Finding] = []
         self.register = Register(settings.evidence)
         self.conclusions: dict[str, Conclusion] = {}
@@ -273,6 +285,13 @@ class Run:
         return tuple(self._homes.values())
 
     @property
+    def title(self) -> str:
+        """What a page about this run is headed with: where it ran, and what was under test."""
+        own = None if self.system is None else self.system.name
+        update = None if self.update is None else self.update.name
+        return f"{self.settings.stack}, {own or update or 'the home system as it is'}"
+
+    @property
     def outcome(self) -> Outcome:
         """The worst that any chapter came to; a run without a chapter is inconclusive."""
         ranked = (Outcome.LEAK, Outcome.UNUSABLE, Outcome.INCONCLUSIVE, Outcome.PASSED)
@@ -309,6 +328,7 @@ class Run:
         self._homes.clear()
         self._scratch.remove()
         try:
+            self.evidence.cut_logs()
             self._write_about(self.outcome)
         finally:
             self.evidence.close()
@@ -327,6 +347,7 @@ class Run:
             "stack": self.settings.stack,
             **self.settings.choices,
             "update": None if self.update is None else {"name": self.update.name, "digest": self.update.digest},
+            "compose": None if self.system is None else {"name": self.system.name, "digest": self.system.digest},
             "ownframe": importlib.metadata.version("ownframe"),
             "python": platform.python_version(),
             "process": os.getpid(),
@@ -335,6 +356,7 @@ class Run:
             "wall": time.time() - time.monotonic(),
             "links": sorted(self._links),
             "outcome": None if outcome is None else outcome.name.lower(),
+            "dropped": list(self.evidence.dropped),
             "chapters": {n: msgspec.to_builtins(_brief(c)) for n, c in self.conclusions.items()},
         }
         self.evidence.write("run.json", about)
@@ -386,6 +408,7 @@ class Chapter:
         self.name = name
         self.rules = rules
         self.home = run.home(owners)
+        self.looks = run.settings.looks
         self.events: list[Event] = []
         self.executions = 0
         self.leaked: Plan | None = None
@@ -557,6 +580,7 @@ class Chapter:
             plan=finding.plan,
             rules=self.rules,
             update=self.run.settings.update,
+            compose=tuple(str(file.absolute()) for file in self.run.settings.compose),
             under_test=self.run.under_test(self.home),
             hits=finding.hits,
             tries=finding.tries,

@@ -17,7 +17,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeAlias
@@ -528,6 +528,11 @@ def free_ports(count: int) -> list[int]:
         )
     _given.update(found)
     return found
+
+
+def taken(ports: Iterable[int]) -> list[int]:
+    """Return those of these loopback ports on which somebody listens."""
+    return [port for port in ports if not _is_free(port)]
 
 
 def _ephemeral() -> int:

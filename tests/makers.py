@@ -84,7 +84,7 @@ def shown(
         hub=hub,
         at=at,
         until=until,
-        digest=f"{hub}-{at}-{until}",
+        digest=f"{hub}-{at}-{until}".replace(".", "_"),
         reading=Reading("blank" if blank else "picture", sightings),
         damaged=damaged,
     )

@@ -139,6 +139,43 @@ def test_a_raster_that_was_let_go_stays_small(store):
     assert not store.full("d" * 64).exists()
 
 
+def test_pictures_have_so_much_room_what_is_left_out_is_counted_and_findings_are_kept(tmp_path):
+    store = Evidence(tmp_path / "run", limit=1)
+    for digest in ("a" * 64, "b" * 64, "c" * 64, "c" * 64):
+        store.keep(raster(digest))
+    kept = {p.name for p in (tmp_path / "run" / "frames").iterdir()}
+    assert kept == {f"{'a' * 16}.jpg"}, "the first had room"
+    assert store.dropped[0].startswith("2 small pictures of displayed frames were left out")
+    store.keep_full(["c" * 64])
+    kept = {p.name for p in (tmp_path / "run" / "frames").iterdir()} - kept
+    assert kept == {f"{'c' * 16}.jpg", f"{'c' * 16}.png"}, "a finding's are kept, large and small"
+    assert store.dropped[0].startswith("1 small pictures")
+    store.close()
+
+
+def test_a_log_that_is_too_long_is_cut_to_its_end_and_that_is_told(store, monkeypatch):
+    monkeypatch.setattr(evidence, "LOG_LIMIT", 100)
+    (store.logs / "relay.log").write_text("".join(f"line {n:05d}\n" for n in range(200)))
+    (store.logs / "cache.log").write_text("short\n")
+    store.cut_logs()
+    first, *rest = (store.logs / "relay.log").read_text().splitlines()
+    assert first == "(ownframe: what was before is left out, see run.json)"
+    assert rest == [f"line {n:05d}" for n in range(191, 200)]
+    assert (store.logs / "cache.log").read_text() == "short\n"
+    assert store.dropped == ("the first 2.1 KB of the log of relay were left out",)
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("500MB", 500_000_000), ("1.5 gb", 1_500_000_000), ("20kb", 20_000)])
+def test_a_size_is_a_number_with_a_unit(text, wanted):
+    assert evidence.size(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["500", "MB", "0MB", "-1GB", "1TB", ""])
+def test_what_is_no_size_is_a_sentence(text):
+    with pytest.raises(Misuse, match="expected a number with a unit, such as 500MB or 2GB"):
+        evidence.size(text)
+
+
 def test_a_raster_seen_in_an_earlier_case_can_be_kept_full_when_it_is_seen_again(store):
     store.keep(raster())
     store.forget()

@@ -75,6 +75,7 @@ class _Chapter:
         self.leaked = None
         self.broken = None
         self.over = lambda: False
+        self.looks = 0
         self.executed: list[Plan] = []
         self._ledger: dict[str, _Result] = {}
         self._leaks = leaks

@@ -83,7 +83,13 @@ def shipped(folder: str) -> set[str]:
 def test_the_wheel_has_the_package_and_all_scenarios_and_the_home(wheel: zipfile.ZipFile) -> None:
     names = {n for n in wheel.namelist() if ".dist-info/" not in n}
     assert names == {f"chaos/{n}" for n in shipped("chaos")} | {f"chaos/_scenarios/{n}" for n in shipped("scenarios")}
-    for needed in ("py.typed", "_toxiproxy/go.sum", "templates/report.html", "_scenarios/home/home.toml"):
+    for needed in (
+        "py.typed",
+        "_toxiproxy/go.sum",
+        "templates/report.html",
+        "templates/page.css",
+        "_scenarios/home/home.toml",
+    ):
         assert f"chaos/{needed}" in names
     assert "chaos/_scenarios/home/updates/december-26/update.toml" in names
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -130,6 +132,32 @@ def test_what_is_wrong_is_a_sentence_with_code_3(tmp_path, capsys, changes, opti
     assert code == 3
     assert sentence in said
     assert "Traceback" not in said
+
+
+STOCK = Path(__file__).parents[1] / "scenarios" / "stock" / "compose.json"
+
+
+def test_what_was_found_on_a_compose_file_is_executed_on_that_file_or_on_another(tmp_path, played, monkeypatch):
+    systems = []
+    monkeypatch.setattr(Chapter, "_control", lambda self: systems.append((self.run.settings.stack, self.run.title)))
+    found = {"update": None, "compose": (str(STOCK),), "plan": plan(Ask("ada"))}
+    ownframe("replay", written(tmp_path, **found), "--times", 1, "--evidence", tmp_path / "evidence")
+    other = tmp_path / "other.json"
+    other.write_text(STOCK.read_text().replace("./", f"{STOCK.parent}/").replace('"."', f'"{STOCK.parent}"'))
+    ownframe(
+        "replay", written(tmp_path, **found), "--compose", other, "--times", 1, "--evidence", tmp_path / "evidence"
+    )
+
+    assert systems[::2] == [("docker", "docker, compose.json"), ("docker", "docker, other.json")], "before and after"
+
+
+def test_a_compose_file_that_is_gone_is_a_sentence_with_code_3(tmp_path, capsys):
+    path = written(tmp_path, update=None, compose=(str(tmp_path / "gone.json"),))
+
+    assert ownframe("replay", path, "--evidence", tmp_path / "evidence") == 3
+    said = capsys.readouterr().err
+    assert "there is no compose file" in said
+    assert "--compose names another file" in said
 
 
 def test_a_file_that_is_cut_is_a_sentence_with_code_3(tmp_path, capsys):

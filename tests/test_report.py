@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from chaos import conditions, report
+from chaos.errors import Misuse
 from chaos.evidence import Evidence
 from chaos.history import Restarted
 from chaos.plan import Ask
@@ -332,4 +334,130 @@ def test_a_stored_run_is_shown_again_and_what_is_damaged_is_told(leaked, tmp_pat
     store.write("history.jsonl", '{"event": "nonsense"}\n{"event": "nonsense"}\n')
     store.write("run.json", '{"chapters": {"T": {"cases": "<i>", "met": 3}, "U": 1}, "links": 7}')
     report.tell(store.folder, tmp_path / "again.html", blurred=False, say=said.append)
-    assert "Its history cannot be read" in Page(tmp_path / "again.html").text
+    text = Page(tmp_path / "again.html").text
+    assert "Not all of its evidence is there" in text
+    assert "line 2 of history.jsonl" in text
+
+
+HOSTILE = "</style></title><script>alert(1)</script>"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("run.json", b"[" * 100_000),
+        ("run.json", msgspec.json.encode({"outcome": HOSTILE, "update": {"digest": 3}, "links": [HOSTILE, 7, None]})),
+        ("run.json", msgspec.json.encode({"wall": 1e300, "dropped": [HOSTILE], "compose": {"name": HOSTILE}})),
+        ("run.json", msgspec.json.encode({"wall": -1e300, "update": HOSTILE, "compose": 3, "dropped": {}})),
+        (
+            "run.json",
+            msgspec.json.encode(
+                {"chapters": {HOSTILE: {"outcome": "passed", "bound_95": HOSTILE, "states": {HOSTILE: 3, "x": [1]}}}}
+            ),
+        ),
+        ("history.jsonl", b"[" * 100_000 + b"\n" + b'{"event":' * 100_000 + b"\n"),
+        ("history.jsonl", b"\xff\xfe" * 1000),
+        ("history.jsonl", b"x" * 5_000_000),
+        ("findings/1/finding.json", b"[" * 100_000),
+        ("findings/1\u00b2/finding.json", b"{}"),
+        ("findings/99999999999999999999/finding.json", b"{}"),
+    ],
+)
+def test_a_hostile_folder_is_shown_as_far_as_it_goes_and_nothing_of_it_is_markup(leaked, tmp_path, file, content):
+    _, store, finding = leaked
+    store.write("findings/2/finding.json", msgspec.json.encode(finding, enc_hook=str))
+    store.write(file, content)
+    report.tell(store.folder, tmp_path / "page.html", blurred=False, say=lambda _: None)
+    page = tmp_path / "page.html"
+    assert "<script" not in page.read_text()
+    assert "script" not in Page(page).tags
+    assert "ada saw grace" in Page(page).text, "and the rest is there"
+
+
+def test_names_of_pictures_lead_nowhere_else(tmp_path):
+    """A digest is a file's name and a class of the page's style: one that is no digest is neither."""
+    secret = tmp_path / "secret.jpg"
+    Image.new("RGB", (64, 48), "red").save(secret)
+    for digest in ("../../secret", "}*{color:red}/*x", "a b"):
+        folder = tmp_path / f"run-{len(digest)}"
+        frame = msgspec.structs.replace(STRANGER, digest=digest)
+        store = store_of(folder, passing_run(frame))
+        store.close()
+        page = write_page(tmp_path / "page.html", [("x", folder, [finding_of(passing_run(frame))])])
+        assert not Page(page).pictures
+        assert "data:image" not in page.read_text()
+        assert digest not in page.read_text()
+
+
+def test_links_and_pictures_that_are_none_or_huge_are_left_out(leaked, tmp_path, monkeypatch):
+    _, store, finding = leaked
+    monkeypatch.setattr(report, "_MOST_PIXELS", 64 * 48 - 1)
+    frames = store.folder / "frames"
+    for picture in [*frames.iterdir()]:
+        picture.unlink()
+    big, small = tmp_path / "big.png", tmp_path / "small.png"
+    Image.new("RGB", (64, 48)).save(big)
+    Image.new("RGB", (8, 8)).save(small)
+    name = finding.leak.frame.digest[:16]
+
+    def pictures() -> list[str]:
+        return Page(write_page(tmp_path / "page.html", [("x", store.folder, [finding])])).pictures
+
+    (frames / f"{name}.png").symlink_to(small)
+    assert not pictures(), "a link leads out of the folder"
+    (frames / f"{name}.png").unlink()
+    (frames / f"{name}.png").write_bytes(big.read_bytes())
+    assert not pictures(), "more pixels than any screen has"
+    (frames / f"{name}.png").write_bytes(b"GIF89a" + b"\0" * 50)
+    assert not pictures()
+    (frames / f"{name}.png").write_bytes(small.read_bytes())
+    assert len(pictures()) == 1
+
+
+def test_a_page_has_so_many_cases_and_so_much_of_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "MOST_CASES", 3)
+    monkeypatch.setattr(report, "_MOST_EVENTS", 2)
+    blank = [e for n in range(1, 8) for e in (case(n), *(signed_in("ada", t, t + 1) for t in range(5)), case_ended())]
+    store = store_of(tmp_path / "run", blank)
+    page = Page(write_page(tmp_path / "index.html", [("x", store, [])]))
+    store.close()
+    assert page.tags.count("summary") == 3
+    assert "4 more cases are in" in page.text
+    assert page.text.count("signed in as ada") == 3 * 2
+
+
+def test_what_the_run_left_out_is_told(tmp_path):
+    store = store_of(tmp_path / "run", passing_run())
+    store.write("run.json", ABOUT | {"dropped": ["12 small pictures were left out"]})
+    page = Page(write_page(tmp_path / "index.html", [("x", store, [])]))
+    store.close()
+    assert "Left out of the evidence. 12 small pictures were left out." in page.text
+
+
+def test_a_gates_folder_is_shown_worker_by_worker_and_its_own_page_stays(leaked, tmp_path):
+    _, store, finding = leaked
+    store.write("findings/1/finding.json", msgspec.json.encode(finding, enc_hook=str))
+    gate = tmp_path / "gate"
+    for number in (1, 2):
+        shutil.copytree(store.folder, gate / f"worker-{number}")
+    (gate / "index.html").write_text("the gate's own")
+    said = []
+    assert report.tell(gate, None, blurred=False, say=said.append) == 0
+    assert said == [f"page: {gate / 'cases.html'}"]
+    page = Page(gate / "cases.html")
+    assert page.text.count("Reproduced 4 of 5 times") == 2
+    assert "worker-2: " in page.text
+    assert (gate / "index.html").read_text() == "the gate's own"
+
+
+def test_a_folder_without_evidence_is_a_sentence_and_gets_no_page(tmp_path):
+    with pytest.raises(Misuse, match="is no evidence folder"):
+        report.tell(tmp_path, None, blurred=False, say=lambda _: None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_evidence_of_another_version_is_told_and_shown(leaked, tmp_path):
+    _, store, _ = leaked
+    store.write("run.json", ABOUT | {"format": 9})
+    report.tell(store.folder, tmp_path / "page.html", blurred=False, say=lambda _: None)
+    assert "run.json has format 9, this version reads 1" in Page(tmp_path / "page.html").text

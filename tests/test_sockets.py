@@ -339,6 +339,13 @@ def test_a_taken_port_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
         assert first not in sockets.free_ports(9_000)
 
 
+def test_a_port_on_which_somebody_listens_is_taken() -> None:
+    one, other = sockets.free_ports(2)
+    assert sockets.taken([one, other]) == []
+    with socket.create_server(("127.0.0.1", other)):
+        assert sockets.taken([one, other]) == [other]
+
+
 def test_runs_side_by_side_are_given_different_ports() -> None:
     command = [sys.executable, "-c", "from chaos import sockets; print(*sockets.free_ports(30))"]
     many = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]

@@ -503,7 +503,7 @@ def test_frames_that_nobody_can_explain_are_counted_and_the_first_is_named():
     text = reason(passing_run(shown(6.5, 7), shown(6.2, 6.4), shown(7, 8, damaged=True)))
 
     assert text.startswith("2 displayed frames could not be read")
-    assert "ada-6.2-6.4" in text
+    assert "ada-6_2-6_4" in text
     assert "in case 2" in text
 
 

@@ -35,6 +35,7 @@ def junit(result: Result) -> bytes:
             "ownframe.seed": str(result.seed),
             "ownframe.stack": result.under_test.stack,
             "ownframe.update": result.under_test.update.name if result.under_test.update else "",
+            "ownframe.compose": " ".join(result.under_test.compose.files) if result.under_test.compose else "",
             "ownframe.strong_asks": str(result.strong_asks),
             "ownframe.bound_95": "" if result.bound_95 is None else f"{result.bound_95:.6f}",
         },
@@ -160,6 +161,8 @@ def markdown(result: Result) -> str:
     """Return the result as GitHub-flavoured Markdown: the headline first, then numbers, scenarios, findings."""
     under = result.under_test
     what = f"update `{_md(under.update.name)}` ({under.update.digest})" if under.update else "the home system as it is"
+    if under.compose is not None:
+        what = f"{', '.join(_md(Path(file).name) for file in under.compose.files)} ({under.compose.digest})"
     counted = (result.cases, result.asks, result.strong_asks, result.displayed, result.foreign, result.unreadable)
     numbers = [str(n) for n in (*counted, round(result.seconds))]
     lines = [

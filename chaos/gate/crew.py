@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from chaos.conditions import Fault
+from chaos.evidence import LIMIT
 from chaos.gate.messages import (
     Brief,
     Broken,
@@ -49,6 +50,8 @@ ROUND = 10
 """Plans drawn for one task: enough for Hypothesis to leave its first, simplest ones, and over in half a minute."""
 FIRST_ROUND = 3
 """Plans of a scenario's first task: all have a turn before one has many."""
+LOOKS = 3
+"""Times that everybody looks again when the trouble of a plan is over: up to nine asks that count (docs/gate.md)."""
 FEWEST_SECONDS = 5.0
 """Seconds that a task needs to be worth its beginning: some cases."""
 FIRST_SECONDS = 15.0
@@ -110,6 +113,9 @@ class Terms(msgspec.Struct, frozen=True):
     until: float | None = None
     cases: int | None = None
     accepted: frozenset[str] = frozenset()
+    compose: tuple[str, ...] = ()
+    looks: int = LOOKS
+    evidence_limit: int = LIMIT
     command: tuple[str, ...] = WORKER
 
 
@@ -209,7 +215,17 @@ class Crew:
         log = self.terms.folder / "logs" / f"worker-{number}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair()
-        brief = Brief(self.terms.paths, self.terms.stack, self.terms.update, str(folder), self.terms.shrink_budget)
+        terms = self.terms
+        brief = Brief(
+            paths=terms.paths,
+            stack=terms.stack,
+            update=terms.update,
+            evidence=str(folder),
+            shrink_budget=terms.shrink_budget,
+            compose=terms.compose,
+            looks=terms.looks,
+            evidence_limit=terms.evidence_limit,
+        )
         with theirs, log.open("ab") as output:
             process = subprocess.Popen(
                 [*self.terms.command, str(theirs.fileno())],
@@ -265,6 +281,7 @@ class Crew:
                 hand.closed = message
                 self.told += [(hand.number, t) for t in message.chapters]
                 self.under_test = joined(self.under_test, message.under_test)
+                self.notes += [f"worker {hand.number}'s evidence: {what}" for what in message.dropped]
             case Broken():
                 hand.broken = message
 
@@ -448,4 +465,5 @@ def joined(one: UnderTest, other: UnderTest) -> UnderTest:
         one.sources | other.sources,
         tuple(dict.fromkeys((*one.links, *other.links))),
         tuple(sorted({*one.kinds, *other.kinds})),
+        tuple(sorted({*one.composed, *other.composed})),
     )

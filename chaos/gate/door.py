@@ -26,9 +26,10 @@ def hold(options: Options) -> int:
     console = Console(highlight=False)
     progress = Progress(console)
     gate = Gate(options, lambda gate: _watch(gate, progress))
-    update = f"with the update {options.update}" if options.update else "the home system as it is"
+    own = " with ".join(file.name for file in options.compose)
+    update = own or (f"with the update {options.update}" if options.update else "the home system as it is")
     workers = f"{options.workers} workers" if options.workers > 1 else "one worker"
-    progress.begin(f"ownframe gate: {update}, stack {options.stack}, {workers}")
+    progress.begin(f"ownframe gate: {update}, stack {'docker' if own else options.stack}, {workers}")
     progress.share = lambda: _share(gate)
     with progress.live():
         result = gate.hold()
@@ -70,8 +71,8 @@ def show(console: Console, result: Result, folder: Path) -> None:
         _print(console, (f"- {reason}" for reason in result.reasons))
     _print(console, (f"not exercised: {line}" for line in ci.not_exercised(result)))
     _print(console, (f"note: {line}" for line in result.notes))
-    _print(console, [f"evidence: {folder}"])
-    _print(console, (f"  to look at: {page}" for page in _pages(result, folder)))
+    _print(console, [f"evidence: {folder}", f"  to look at: {folder / 'index.html'}"])
+    _print(console, (f"  every case: {page}" for page in _pages(result, folder)))
 
 
 def _pages(result: Result, folder: Path) -> list[Path]:

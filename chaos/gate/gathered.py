@@ -17,6 +17,7 @@ from chaos.gate.result import (
     Acceptance,
     Acceptances,
     Budget,
+    Compose,
     Control,
     Finding,
     Moment,
@@ -53,6 +54,7 @@ class Frame(msgspec.Struct, frozen=True):
     began: float
     began_at: datetime
     accepted: tuple[Accepted, ...] = ()
+    compose: Compose | None = None
 
 
 def gathered(
@@ -74,11 +76,12 @@ def gathered(
     control = Control(_moment(crew, before=True), _moment(crew, before=False))
     unusable = unusable or crew.unusable
     reasons = list(_reasons(frame, crew, scenarios, stopped or unusable))
-    if not reasons and exercise.strong_asks < MINIMUM_STRONG_ASKS:
+    fatal = [f for f in findings if f.accepted is None]
+    if not reasons and not fatal and exercise.strong_asks < MINIMUM_STRONG_ASKS:
         reasons = list(weaknesses(exercise, MINIMUM_STRONG_ASKS))
     if not finished:
         reasons = [NO_VERDICT_YET]
-    outcome = _outcome([f for f in findings if f.accepted is None], unusable, reasons)
+    outcome = _outcome(fatal, unusable, reasons)
     foreign = [leak.at for _, leak in crew.leaks if leak.verdict == "foreign"]
     bound = exercise.bound_95 if outcome is Outcome.PASSED and not findings else None
     return Result(
@@ -121,6 +124,7 @@ def gathered(
             crew.under_test.sources,
             importlib.metadata.version("ownframe"),
             platform.python_version(),
+            frame.compose,
         ),
         scenarios=tuple(scenarios),
         findings=findings,
@@ -247,6 +251,11 @@ def _reasons(frame: Frame, crew: Crew, scenarios: Sequence[ScenarioResult], stop
     for one in frame.accepted:
         if one.expired(frame.began_at.date()):
             yield f"an acceptance has expired: {one.describe()}; look at it again, or take it out of the file"
+    if frame.compose is not None and any(d != frame.compose.digest for d in crew.under_test.composed):
+        yield (
+            f"{' with '.join(frame.compose.files)} was changed while the gate ran, so that nobody knows which of them "
+            "was tested; start it again"
+        )
     if crew.scenarios and all(s.verdict == "skipped" for s in scenarios):
         yield "every scenario was skipped by a mark of its author"
     if not crew.scenarios and not stopped:

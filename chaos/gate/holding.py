@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,17 +11,19 @@ from pathlib import Path
 from chaos import evidence, updates
 from chaos.errors import Misuse, OwnframeError, nearest
 from chaos.gate import accepted as acceptances
-from chaos.gate import ci, result, seeds
+from chaos.gate import ci, page, result, seeds
 from chaos.gate.cluster import Cluster
 from chaos.gate.crew import Crew, Terms
 from chaos.gate.gathered import Frame, gathered
 from chaos.gate.options import Options, engine
-from chaos.gate.result import Result, Update
-from chaos.run import STACKS
+from chaos.gate.result import Compose, Result, Update
+from chaos.run import STACKS, own_system
 from chaos.scenarios import scenario_folder
 
 INTERIM = 5.0
 """Seconds between two interim results in the file, for whoever looks at it, or finds it after a ``kill -9``."""
+
+_OF_ANY_HOME = ("test_three_homes_one_relay.py", "test_everything_at_once.py")
 
 
 class _OutOfTime(Exception):  # noqa: N818 - not an error of anybody's
@@ -36,22 +39,25 @@ class Gate:
         self._began = time.monotonic()
         self._began_at = datetime.now(tz=UTC)
         self._written = 0.0
-        paths = _checked_paths(options.paths)
+        paths = _checked_paths(options.paths) or _default_paths(options)
         if options.stack not in STACKS:
             raise Misuse(f"there is no stack {options.stack!r}{nearest(options.stack, list(STACKS))}")
+        compose = _own(options)
+        stack = options.stack if compose is None else "docker"
         update = updates.find(options.update) if options.update else None
         if update is not None:
-            updates.check_runs_here(update, options.stack)
+            updates.check_runs_here(update, stack)
         accepted = () if options.accepted is None else acceptances.read(options.accepted)
-        name = update.name if update is not None else "reference"
-        self.folder = evidence.new_folder(options.evidence.resolve(), f"gate-{options.stack}-{name}")
+        name = update.name if update is not None else "reference" if compose is None else "yours"
+        self.folder = evidence.new_folder(options.evidence.resolve(), f"gate-{stack}-{name}")
         self.until = None if options.budget.seconds is None else self._began + options.budget.seconds
         self._frame = Frame(
             budget=options.budget,
             timeout=options.timeout,
             seed=seeds.fresh() if options.seed is None else options.seed,
             workers=options.workers,
-            stack=options.stack,
+            stack=stack,
+            compose=compose,
             update=None if update is None else Update(update.name, update.description.title, update.digest),
             evidence=str(self.folder),
             began=self._began,
@@ -60,7 +66,10 @@ class Gate:
         )
         terms = Terms(
             paths=tuple(str(p) for p in paths),
-            stack=options.stack,
+            stack=stack,
+            compose=() if compose is None else compose.files,
+            looks=options.looks,
+            evidence_limit=options.evidence_limit,
             update=None if update is None else str(update.folder),
             folder=self.folder,
             workers=options.workers,
@@ -91,6 +100,10 @@ class Gate:
                 self._end(stopped, unusable)
         final = self._result(finished=True, stopped=stopped, unusable=unusable)
         self._write(final)
+        try:
+            page.write_page(self.folder, final)
+        except Exception:  # noqa: BLE001 - a page is no part of the answer
+            traceback.print_exc()
         return final
 
     def _end(self, stopped: str | None, unusable: str | None) -> None:
@@ -127,10 +140,29 @@ class Gate:
             result.write(self.options.junit, ci.junit(told))
 
 
+def _own(options: Options) -> Compose | None:
+    """Return the compose files to put under test, or None without any; raises `Misuse` for all that is wrong there."""
+    if not options.compose:
+        return None
+    if engine(options.engine) is not None:
+        raise Misuse(
+            f"--engine {options.engine} takes the reference home and updates of it to other machines; what a compose "
+            "file needs beside it (folders to build from, files that are mounted) does not travel: leave --engine out"
+        )
+    system = own_system(options.compose, options.update)
+    return Compose(tuple(str(file.absolute()) for file in options.compose), system.digest)
+
+
 def _checked_paths(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     """Return where to look for scenarios; raises `Misuse` for a path where nothing is."""
     for path in paths:
         file = Path(str(path).partition("::")[0])
         if not file.exists():
             raise Misuse(f"there is no file or folder {file}; expected scenario files, or folders of them")
-    return tuple(Path(p if "::" in str(p) else p.resolve()) for p in paths) or (scenario_folder(),)
+    return tuple(Path(p if "::" in str(p) else p.resolve()) for p in paths)
+
+
+def _default_paths(options: Options) -> tuple[Path, ...]:
+    """Return the scenarios that come with ownframe: of somebody's own home system, those that name no node or link."""
+    folder = scenario_folder()
+    return tuple(folder / name for name in _OF_ANY_HOME) if options.compose else (folder,)

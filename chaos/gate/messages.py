@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from chaos.conditions import Fault
+from chaos.evidence import LIMIT
 from chaos.history import ControlSeen
 from chaos.verdict import Exercise
 
@@ -154,19 +155,27 @@ class Done(_Message, frozen=True, tag="done"):
 
 
 class UnderTest(msgspec.Struct, frozen=True):
-    """What ran: `images` by node with their digests (none on the process stack), `sources` by folder, with hashes."""
+    """What ran: `images` by node with their digests (none on the process stack), `sources` by folder, with hashes.
+
+    `composed` are the digests of the compose files that were understood: one, unless somebody edited them meanwhile.
+    """
 
     images: dict[str, str] = {}
     sources: dict[str, str] = {}
     links: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+    composed: tuple[str, ...] = ()
 
 
 class Closed(_Message, frozen=True, tag="closed"):
-    """Everything of this worker has ended in order, and this is what its chapters came to."""
+    """Everything of this worker has ended in order, and this is what its chapters came to.
+
+    `dropped` says what its evidence has no room for.
+    """
 
     chapters: tuple[Told, ...]
     under_test: UnderTest
+    dropped: tuple[str, ...] = ()
 
 
 class Broken(_Message, frozen=True, tag="broken"):
@@ -187,6 +196,9 @@ class Brief(msgspec.Struct, frozen=True):
     update: str | None
     evidence: str
     shrink_budget: int
+    compose: tuple[str, ...] = ()
+    looks: int = 1
+    evidence_limit: int = LIMIT
 
 
 class Line:

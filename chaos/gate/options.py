@@ -10,7 +10,8 @@ import msgspec
 import psutil
 
 from chaos.errors import Misuse
-from chaos.gate.crew import WORKER
+from chaos.evidence import LIMIT
+from chaos.gate.crew import LOOKS, WORKER
 from chaos.gate.result import Budget
 from chaos.run import SHRINK_BUDGET
 
@@ -70,6 +71,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     paths: tuple[Path, ...] = ()
     stack: str = "process"
     update: str | None = None
+    compose: tuple[Path, ...] = ()
     budget: Budget = Budget(seconds=120.0)
     workers: int = 1
     engine: str = "local"
@@ -77,7 +79,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     accepted: Path | None = None
     evidence: Path = Path("ownframe-evidence")
+    evidence_limit: int = LIMIT
     json: Path | None = None
     junit: Path | None = None
     shrink_budget: int = SHRINK_BUDGET
+    looks: int = LOOKS
     command: tuple[str, ...] = WORKER

@@ -68,6 +68,13 @@ class Update(msgspec.Struct, frozen=True):
     digest: str
 
 
+class Compose(msgspec.Struct, frozen=True):
+    """The compose files of somebody's own home system; `digest` is a hash of what Compose makes of all of them."""
+
+    files: tuple[str, ...]
+    digest: str
+
+
 class UnderTest(msgspec.Struct, frozen=True):
     """What was tested, exactly.
 
@@ -81,6 +88,7 @@ class UnderTest(msgspec.Struct, frozen=True):
     sources: dict[str, str]
     ownframe: str
     python: str
+    compose: Compose | None = None
 
 
 class Acceptance(msgspec.Struct, frozen=True):

@@ -182,8 +182,11 @@ class Worker:
             settings = Settings(
                 stack=brief.stack,
                 update=brief.update,
+                compose=tuple(Path(file) for file in brief.compose),
                 evidence=folder.parent.parent,  # where the register of findings is, beside all runs and gates
                 shrink_budget=brief.shrink_budget,
+                looks=brief.looks,
+                evidence_limit=brief.evidence_limit,
             )
             self._run = Run(settings, folder=folder, say=self._say, on_case=self._tell_case)
         return self._run
@@ -194,8 +197,7 @@ class Worker:
             return
         run, self._run = self._run, None
         run.close()
-        what = self._brief.update or "the home system as it is"
-        parts = [(f"{run.evidence.folder.name}: {run.settings.stack}, {what}", run.evidence, run.findings)]
+        parts = [(f"{run.evidence.folder.name}: {run.title}", run.evidence, run.findings)]
         try:
             report.write_page(run.evidence.folder / "index.html", parts)
         except Exception:  # noqa: BLE001 - a page is no part of the answer; why there is none is in the log
@@ -403,11 +405,13 @@ class Worker:
             self._doing, self._kind = Search(name, 0, 0, 0), "directed"
             if order.quick:
                 concluded = conclude(chapter.events, chapter.rules, controls=1)
+                self.run().conclusions[chapter.name] = concluded  # the page says what was tried until then
             else:
                 concluded = chapter.finish(order.met)
             told.append(msgspec.structs.replace(_told(name, concluded), finished=not order.quick))
         self._doing = None
-        self._line.say(Closed(tuple(told), self._under_test()))
+        dropped = () if self._run is None else self._run.evidence.dropped
+        self._line.say(Closed(tuple(told), self._under_test(), dropped))
 
     def _under_test(self) -> UnderTest:
         homes: list[Home] = [] if self._run is None else list(self._run.homes)
@@ -420,7 +424,9 @@ class Worker:
             sources |= home.digests
             links |= dict.fromkeys(k.name for k in home.topology.links)
             kinds |= set(home.stack.faults)
-        return UnderTest(images, sources, tuple(links), tuple(sorted(kinds)))
+        own = None if self._run is None else self._run.system
+        composed = () if own is None else (own.digest,)
+        return UnderTest(images, sources, tuple(links), tuple(sorted(kinds)), composed)
 
 
 def _told(scenario: str, concluded: Conclusion, failure: str | None = None) -> Told:

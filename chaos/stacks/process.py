@@ -10,7 +10,7 @@ import platform
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -26,6 +26,8 @@ from chaos.topology import Node, Topology, fill
 
 READY_WITHIN = 20.0
 """Seconds; three homes were ready in 1.5 s on two quiet cores (measured)."""
+STARTS = 3
+"""Times that a home is started on other ports, when another process takes one between choosing and listening."""
 
 
 class ProcessStack:
@@ -46,11 +48,29 @@ class ProcessStack:
         self._paused: set[str] = set()
 
     def start(self, topology: Topology, home: Path, scene: SceneServer, logs: Path) -> None:
-        """Start Toxiproxy, every proxy, and all nodes at once; return when each node is ready."""
+        """Start Toxiproxy, every proxy, and all nodes at once; return when each node is ready.
+
+        Ports are chosen before anything listens on them. When another process was faster at one, everything is started
+        again on others, at most `STARTS` times; what failed for another reason is raised as it is.
+        """
         self._topology, self._logs = topology, logs
         self._homes = {n.name: home for n in topology.nodes}
         wanted = [(n.name, p) for n in topology.nodes for p in n.ports]
-        ports = iter(sockets.free_ports(len(wanted) + len(topology.links)))
+        for again in reversed(range(STARTS)):
+            chosen = sockets.free_ports(len(wanted) + len(topology.links))
+            try:
+                self._start_on(chosen, wanted, scene)
+            except Surroundings:
+                self.stop()
+                taken = sockets.taken(chosen)  # ours have ended: who listens there now is somebody else
+                if not taken or not again:
+                    raise
+                self._say(f"another process took port {taken[0]} first; starting again on other ports")
+            else:
+                return
+
+    def _start_on(self, chosen: Sequence[int], wanted: Sequence[tuple[str, str]], scene: SceneServer) -> None:
+        topology, logs, ports = self._topology, self._logs, iter(chosen)
         self._addresses = {key: f"127.0.0.1:{next(ports)}" for key in wanted}
         hops = {
             k.name: Hop(f"127.0.0.1:{next(ports)}", self.address(k.server, k.port), k.device_dials)
@@ -202,6 +222,17 @@ class ProcessStack:
             environment=environment | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
         )
 
+    def _not_listening(self, node: Node) -> str | None:
+        """Say that neither this node nor what it started listens on its first port; a stranger would answer too."""
+        port = int(self.address(node.name, node.ports[0]).rpartition(":")[2])
+        try:
+            process = psutil.Process(self._children[node.name].pid)
+            found = [c for p in (process, *process.children(recursive=True)) for c in p.net_connections("tcp")]
+        except psutil.Error:
+            found = []  # it has just ended, which is seen next
+        listens = any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in found)
+        return None if listens else "it does not listen"
+
     def _wait(self, node: Node, asked: Callable[[Remote], str | None]) -> None:
         """Wait until the node lacks nothing, by what its operator port says, or until it listens if it has none."""
         deadline = time.monotonic() + READY_WITHIN
@@ -214,10 +245,7 @@ class ProcessStack:
                         f"{node.name} ended with code {code} before it was ready; its last lines:\n"
                         f"{self.tail(node.name)}"
                     )
-                if remote is None:
-                    lack = None if sockets.accepts(self.address(node.name, node.ports[0])) else "nobody listens"
-                else:
-                    lack = asked(remote)
+                lack = self._not_listening(node) if remote is None else asked(remote)
                 if lack is None:
                     return
                 if time.monotonic() > deadline:

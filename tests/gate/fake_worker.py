@@ -56,7 +56,7 @@ def told(scenario: str, cases: int, *, finished: bool = True, controls: tuple[Co
 class Fake:
     def __init__(self) -> None:
         self.line = Line(Connection(int(sys.argv[1])), Order)
-        brief = msgspec.json.decode(sys.stdin.buffer.read(), type=Brief)
+        self.brief = brief = msgspec.json.decode(sys.stdin.buffer.read(), type=Brief)
         self.number = Path(brief.evidence).name.removeprefix("worker-")
         everybody = json.loads(os.environ.get("OWNFRAME_FAKE", "{}"))
         self.accident = everybody.get(self.number, everybody.get("*", {}))
@@ -134,7 +134,10 @@ class Fake:
             chapters = [msgspec.structs.replace(c, doubts=("control cut links was not seen",)) for c in chapters]
         if self.accident.get("dies_closing"):
             os.kill(os.getpid(), signal.SIGKILL)
-        self.line.say(Closed(tuple(chapters), UnderTest({}, {"hub": "sha256:1"}, ("ada.camera",), ("latency",))))
+        composed = tuple(self.accident.get("composed", ())) if self.brief.compose else ()
+        images = {"relay": "sha256:2"} if composed else {}
+        under_test = UnderTest(images, {"hub": "sha256:1"}, ("ada.camera",), ("latency",), composed)
+        self.line.say(Closed(tuple(chapters), under_test))
 
     def stopped(self, *_: object) -> None:
         self.close(quick=True)

@@ -52,6 +52,7 @@ def gate(tmp_path, monkeypatch):
         assert (written["verdict"], written["exit_code"]) == (result.verdict, result.exit_code)
         assert written["finished"] is True
         assert (tmp_path / "junit.xml").is_file()
+        assert result.verdict in (held.folder / "index.html").read_text()
         return result
 
     return hold
@@ -115,6 +116,7 @@ def test_a_leak_ends_the_search_of_all_and_is_told_with_its_program(gate, tmp_pa
     result = gate({"1": {"leaks_in_task": 2}, "*": {"seconds_a_case": 0.02}}, workers=3, budget=Budget(cases=5000))
     assert (result.verdict, result.exit_code) == ("leak", 1)
     assert result.headline == "Leak: ada saw grace"
+    assert not any("displayed" in r for r in result.reasons), "what was cut short says nothing of that"
     (finding,) = result.findings
     assert (finding.program, finding.reproduction.hits, finding.reproduction.tries) == ("self.ask('ada')", 4, 5)
     assert result.bound_95 is None

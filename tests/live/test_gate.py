@@ -78,7 +78,9 @@ def test_a_leak_is_found_by_either_kind_of_test_and_told_with_all_that_belongs_t
     assert set(result.under_test.sources) == {"accounts", "cache", "camera", "hub", "relay"}
     folder = tmp_path / "evidence" / "latest"
     assert json.loads((folder / "gate.json").read_text())["verdict"] == "leak"
-    assert (folder / "worker-1" / "index.html").is_file()
+    page = (folder / "worker-1" / "index.html").read_text()
+    assert "<td>SlowUplinks</td>" in page, "what was tried until then"
+    assert "process, december-26" in page
     assert read_history(folder / "worker-1")
     assert tell([folder], (), 1, lambda _: None) == 1, "judged again, it is one still"
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -75,8 +77,6 @@ def test_an_evidence_folder_that_cannot_be_made_is_a_sentence(tmp_path):
 
 def test_a_node_whose_port_is_taken_says_so(tmp_path):
     """The reference home's nodes answer a taken port with one line and code 3, which the stack passes on."""
-    import socket
-
     from chaos import children, sockets
     from chaos.stacks.process import ProcessStack
     from chaos.topology import from_toml
@@ -110,6 +110,45 @@ def test_a_node_whose_port_is_taken_says_so(tmp_path):
             scene.__exit__()
             stack.stop()
             scratch.remove()
+
+
+@pytest.mark.parametrize("taken", range(4), ids=["a node's", "its operator's", "the cache's", "a link's"])
+def test_a_port_that_another_process_takes_first_is_another_one_at_the_next_try(tmp_path, monkeypatch, taken):
+    """Somebody listens on a port that was free when it was chosen: nothing is left of the first start."""
+    from chaos import children, sockets
+    from chaos.identity import Key
+    from chaos.scene import SceneServer
+    from chaos.stacks.process import ProcessStack
+    from chaos.topology import Link, Topology, from_toml
+    from chaos.updates import home_folder
+
+    choose, strangers, said = sockets.free_ports, [], []
+
+    def chosen(count: int) -> list[int]:
+        ports = choose(count)
+        if not strangers:
+            strangers.append(socket.create_server(("127.0.0.1", ports[taken])))
+        return ports
+
+    monkeypatch.setattr(sockets, "free_ports", chosen)
+    whole = from_toml(tomllib.loads((home_folder() / "home.toml").read_text()), OWNERS)
+    nodes = (whole.node("accounts"), whole.node("cache"))
+    topology = Topology(OWNERS, nodes, (Link("relay.accounts", "cache", "accounts", nodes[0].ports[0]),))
+    scratch = children.Scratch()
+    stack = ProcessStack(scratch, said.append)
+    try:
+        with SceneServer(OWNERS, ("living-room",), Key.fresh()) as scene:
+            stack.start(topology, home_folder(), scene, tmp_path)
+        stack.check()
+        (stranger,) = strangers
+        (line,) = [s for s in said if "starting again" in s]
+        assert f"port {stranger.getsockname()[1]} first" in line
+        assert len(_processes_with("valkey-server")) == len(_processes_with("toxiproxy-server")) == 1
+    finally:
+        stack.stop()
+        scratch.remove()
+        for each in strangers:
+            each.close()
 
 
 def _start_pytest(folder: Path) -> tuple[subprocess.Popen[str], Path]:
