@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from chaos import netfilter
+from chaos import captures, netfilter
 from chaos.errors import Surroundings
 from chaos.packets import Handles
 from chaos.stacks.docker_containers import Container
@@ -27,6 +27,9 @@ _SCRIPT = f"""
 import socket
 way = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 way.connect("/ownframe/tap")
+taken = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+taken.setsockopt(socket.SOL_SOCKET, {_BUFFER}, {captures.BUFFER})
+socket.send_fds(way, [b"captures"], [taken.fileno()])
 netfilter = [socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, {_NETFILTER}) for _ in range(2)]
 for each in netfilter:
     each.setsockopt(socket.SOL_SOCKET, {_BUFFER}, 16 << 20)
@@ -52,13 +55,22 @@ class Tap:
         self._way: socket.socket | None = None
         self._lock = threading.Lock()
 
-    def accept(self, container: Container) -> Handles:
-        """Wait for the container, which was started, and return what it hands out."""
+    def captured(self, container: Container) -> socket.socket:
+        """Wait for the container, which was started, and return its first socket, which takes packets once bound."""
         self._way = way = self._door.accept(container)
         way.settimeout(_PATIENCE)
-        files: list[int] = []
-        with contextlib.suppress(OSError):
-            _, files, _, _ = socket.recv_fds(way, 16, 4)
+        files = _handed(way, 1)
+        if len(files) != 1:
+            raise Surroundings(
+                "packets of this run cannot be captured: the engine gave the container that does it no CAP_NET_RAW. "
+                f"Its last lines:\n{container.tail()}"
+            )
+        return socket.socket(fileno=files[0])
+
+    def accept(self, container: Container) -> Handles:
+        """Return the sockets that packet faults need, which the container hands out next."""
+        assert self._way is not None, "it has handed out another before"
+        files = _handed(self._way, 4)
         if len(files) != 4:
             raise Surroundings(
                 "packets of this run cannot be reached: the engine gave the container that does it no CAP_NET_ADMIN "
@@ -86,3 +98,9 @@ class Tap:
                 ) from None
 
         return tell
+
+
+def _handed(way: socket.socket, count: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return list(socket.recv_fds(way, 16, count)[1])
+    return []
