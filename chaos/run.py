@@ -478,12 +478,17 @@ class Chapter:
         self.run.on_case(result)
         return result
 
+    def whence(self, leak: Judged) -> Whence | None:
+        """Return where a leak of a case that just ended turned foreign; None when its packets are not kept any more."""
+        return self._traces.whence(leak)
+
     def _write_trace(self, folder: str, leak: Judged) -> tuple[Whence | None, Path | None]:
         """Say where a leak turned foreign, and store its packets and that; where nothing is kept of it, nothing."""
-        store, found = self.run.evidence, self._traces.whence(leak)
+        store, found = self.run.evidence, self.whence(leak)
         packets = self._traces.file(leak, f"{sentence(leak)} {found.sentence if found else ''}")
-        if found is not None:
-            store.write(f"{folder}/whence.json", msgspec.json.encode(found))
+        trace = self._traces.trace(leak, found) if found is not None else None
+        if trace is not None:
+            store.write(f"{folder}/whence.json", msgspec.json.encode(trace))
         return found, store.write(f"{folder}/capture.pcapng", packets) if packets is not None else None
 
     def investigate(self, drawn: Plan) -> Finding:

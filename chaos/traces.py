@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
+
+import msgspec
 
 from chaos import frames
 from chaos.captures import Capture, Captures
 from chaos.history import Reading
 from chaos.reading import Reader
-from chaos.topology import Topology
+from chaos.topology import Node, Topology
 from chaos.verdict import Judged
 from chaos.whence import Whence, whence
 
 KEPT = 128 << 20
 """Bytes of packets of the last cases that leaked; a case has some 3 MB."""
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """What is needed beside the packets of a case to follow its leak again, and what the run said.
+
+    `wall` is the time of day (seconds since 1970) at the monotonic clock's zero; `whole`: no packet is missing.
+    """
+
+    whence: Whence
+    topology: Topology
+    wall: float
+    whole: bool
 
 
 class Traces:
@@ -39,13 +54,27 @@ class Traces:
         kept = self._kept.get(leak.case)
         if kept is None:
             return None
-        return whence(leak, self._topology, kept.packets, self._read, whole=kept.whole)
+        read = functools.partial(read_picture, reader=self._reader)
+        return whence(leak, self._topology, kept.packets, read, whole=kept.whole)
+
+    def trace(self, leak: Judged, found: Whence) -> Trace | None:
+        """Return what is kept beside the packets of a leak's case, or None when they are not."""
+        kept = self._kept.get(leak.case)
+        return None if kept is None else Trace(found, _bare(self._topology), kept.wall, kept.whole)
 
     def file(self, leak: Judged, about: str) -> bytes | None:
         """Return the packets of a leak's case as a pcapng file, or None when they are not kept."""
         kept = self._kept.get(leak.case)
         return None if kept is None else kept.file(about)
 
-    def _read(self, picture: bytes) -> Reading:
-        plane = frames.luma_of_jpeg(picture)
-        return Reading("blank") if plane is None else self._reader.read(plane)
+
+def read_picture(data: bytes, reader: Reader) -> Reading:
+    """Return whom an encoded picture shows, as far as it came; of what is none, nobody."""
+    plane = frames.luma_of_jpeg(data)
+    return Reading("blank") if plane is None else reader.read(plane)
+
+
+def _bare(topology: Topology) -> Topology:
+    """Return who there is and who dials whom, without commands and secrets."""
+    nodes = (Node(n.name, n.role, (), n.ports, {}, "", n.owner) for n in topology.nodes)
+    return Topology(topology.owners, tuple(nodes), topology.links)

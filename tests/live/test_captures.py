@@ -14,7 +14,6 @@ from chaos.errors import Surroundings
 from chaos.exchanges import talks
 from chaos.fates import Halves
 from chaos.streams import connections
-
 from tests.conversations import get, ok, picture
 from tests.live.conftest import wait_until
 
