@@ -97,6 +97,7 @@ class Captures:
         limit: int = LIMIT,
     ) -> None:
         self._source = source
+        source.setblocking(False)
         self._places = Places(links)
         self._ends = dict(ends)
         self._names = dict(names)
@@ -118,7 +119,6 @@ class Captures:
         self._source.setsockopt(socket.SOL_SOCKET, _TIMES, 1)
         if loopback:
             self._source.setsockopt(_PACKET_LEVEL, _NO_OUTGOING, 1)
-        self._source.setblocking(False)
         self._source.bind(("lo" if loopback else "", _IP))
         self._thread.start()
 

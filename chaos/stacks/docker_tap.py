@@ -28,7 +28,10 @@ import socket
 way = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 way.connect("/ownframe/tap")
 taken = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
-taken.setsockopt(socket.SOL_SOCKET, {_BUFFER}, {captures.BUFFER})
+try:
+    taken.setsockopt(socket.SOL_SOCKET, {_BUFFER}, {captures.BUFFER})
+except OSError:
+    pass
 socket.send_fds(way, [b"captures"], [taken.fileno()])
 netfilter = [socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, {_NETFILTER}) for _ in range(2)]
 for each in netfilter:
@@ -59,25 +62,24 @@ class Tap:
         """Wait for the container, which was started, and return its first socket, which takes packets once bound."""
         self._way = way = self._door.accept(container)
         way.settimeout(_PATIENCE)
-        files = _handed(way, 1)
-        if len(files) != 1:
-            raise Surroundings(
-                "packets of this run cannot be captured: the engine gave the container that does it no CAP_NET_RAW. "
-                f"Its last lines:\n{container.tail()}"
-            )
-        return socket.socket(fileno=files[0])
+        return self._handed(container, 1)[0]
 
     def accept(self, container: Container) -> Handles:
         """Return the sockets that packet faults need, which the container hands out next."""
-        assert self._way is not None, "it has handed out another before"
-        files = _handed(self._way, 4)
-        if len(files) != 4:
+        rules, queue, raw, frames = self._handed(container, 4)
+        return Handles(rules, queue, raw, frames, self._tell(container))
+
+    def _handed(self, container: Container, count: int) -> list[socket.socket]:
+        assert self._way is not None, "the tap has reported"
+        files: list[int] = []
+        with contextlib.suppress(OSError):
+            _, files, _, _ = socket.recv_fds(self._way, 16, count)
+        if len(files) != count:
             raise Surroundings(
                 "packets of this run cannot be reached: the engine gave the container that does it no CAP_NET_ADMIN "
                 f"and CAP_NET_RAW, or the kernel has no netfilter. Its last lines:\n{container.tail()}"
             )
-        rules, queue, raw, frames = (socket.socket(fileno=f) for f in files)
-        return Handles(rules, queue, raw, frames, self._tell(container))
+        return [socket.socket(fileno=f) for f in files]
 
     def close(self) -> None:
         """Let go of the socket; the container ends."""
@@ -98,9 +100,3 @@ class Tap:
                 ) from None
 
         return tell
-
-
-def _handed(way: socket.socket, count: int) -> list[int]:
-    with contextlib.suppress(OSError):
-        return list(socket.recv_fds(way, 16, count)[1])
-    return []

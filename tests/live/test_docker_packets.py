@@ -194,7 +194,7 @@ def test_an_engine_that_gives_no_capabilities_is_a_sentence(tmp_path):
     way.close()
     tap = Tap(door)
     with pytest.raises(Surroundings, match=r"no CAP_NET_ADMIN and CAP_NET_RAW.*\n.*Operation not permitted"):
-        tap.accept(container)
+        tap.captured(container)
     tap.close()
 
 
