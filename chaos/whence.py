@@ -10,6 +10,9 @@ stranger? Then whoever gave that answer is looked at in the same way; else it tu
    dialling the stranger's own camera. Such an answer is right, and the question is why it was asked.
 3. What a store answers is what was put there, unless it is seen to have been put under another key.
 4. What cannot be read, encrypted or not captured, is said; nothing is said of what may have happened there.
+
+A hub that asks with a stranger's token is answered rightly, so that who gave it the token is looked at; and what was
+revoked was right before, so that whoever goes on handing it out is.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from chaos.fates import Half
 from chaos.history import Reading, Sighting
 from chaos.streams import Taken, connections
 from chaos.topology import Link, Topology
-from chaos.verdict import Judged
+from chaos.verdict import Judged, Verdict
 
 _SLACK = 0.005
 """Seconds by which what the kernel notes and what a program does may be told in another order."""
@@ -170,18 +173,49 @@ class _Search:
                 f"(packet {picture.first}). What is between them is Toxiproxy, and faults that change packets.",
                 (f"the link {link.name}",),
             )
-        found = far or exchange
-        return self._in(link.server, found, (mine or picture).at, picture, exchange)
+        found, client = far or exchange, self._called(link.client)
+        given = self._given_to_them(exchange.request)
+        if given and self._leak.verdict is not Verdict.REVOKED:
+            return self._asked_as_them(link, exchange, picture, given)
+        said = (
+            f"{self._called(link.server)} answered {_line(exchange.request)} of {client} with {self._whose} (packet "
+            f"{picture.first}, {link.name})"
+        )
+        return self._in(link.server, found, (mine or picture).at, picture, said)
+
+    def _asked_as_them(self, link: Link, exchange: Exchange, picture: Picture, given: set[str]) -> Whence:
+        """Return who gave the hub the stranger's token that it asked with, and was answered rightly."""
+        told = [
+            e
+            for k in self._topology.links
+            if k.client == link.client
+            for e in self._talk(k.name, "client").exchanges
+            if e.answer is not None
+            and e.answer.began < exchange.request.began
+            and given & set(_GIVEN.findall(_gave(e)))
+        ]
+        hub, token = self._called(link.client), f"a token that was given out to {self._guilty.owner}"
+        asked = f"{hub} asked {_line(exchange.request)} (packet {exchange.request.first}, {link.name}) with {token}"
+        if not told or self._asks_for_them(told[-1].request):
+            return self._word(
+                f"It turned foreign in {hub}: {asked}, and was answered with {self._whose} (packet {picture.first}).",
+                (link.client,),
+            )
+        last = told[-1]
+        assert last.answer is not None, "chosen so"
+        self._note(last, None, right=False, carried=token, packet=last.answer.first)
+        server, found = self._link(last.link).server, self._counterpart(last) or last
+        said = (
+            f"{self._called(server)} answered {_line(last.request)} of {hub} with {token} (packet {last.answer.first}, "
+            f"{last.link}); {asked}, and was answered with {self._whose} (packet {picture.first})"
+        )
+        return self._in(server, found, (found.answer or last.answer).began, None, said)
 
     # From node to node.
 
-    def _in(self, node: str, answered: Exchange, until: float, picture: Picture, seen: Exchange) -> Whence:
-        """Return what is found of a node that answered wrong; `seen` is the exchange as its client has it."""
+    def _in(self, node: str, answered: Exchange, until: float, picture: Picture | None, said: str) -> Whence:
+        """Return what is found of a node that answered wrong, as was `said`; with a `picture`, or with a token."""
         visited = [node]
-        said = (
-            f"{self._called(node)} answered {_line(seen.request)} of {self._called(self._link(seen.link).client)} with "
-            f"{self._whose} (packet {picture.first}, {seen.link})"
-        )
         while True:
             cause = self._cause(node, answered, until)
             if cause is None:
@@ -196,11 +230,12 @@ class _Search:
             answered = far or told
             began = answered.answer.began if answered.answer is not None else until
             until, node = min(until, began), link.server
+            picture = picture if what == self._whose else None  # how that came is another question
             said += (
                 f"; it had been told so by {self._called(node)}, which answered {_line(told.request)} with {what} "
                 f"(packet {at}, {told.link})"
             )
-        entry = self._entry(node, until, picture)
+        entry = self._entry(node, until, picture) if picture is not None else ""
         unread = [
             (k.name, why)
             for k in self._topology.links
@@ -222,9 +257,13 @@ class _Search:
             answer = told.answer
             if answer is None or answer.began > until or self._topology.node(link.server).owner == self._guilty.owner:
                 continue
+            wrong = next((p for p in answer.pictures if self._holds(p)), None)
+            if self._leak.verdict is Verdict.REVOKED:  # it was theirs: whoever still hands it on is looked at
+                if wrong is not None and told.speaks != "Redis":
+                    return told, self._whose, wrong.first
+                continue
             if self._asks_for_them(told.request):
                 continue
-            wrong = next((p for p in answer.pictures if self._holds(p)), None)
             if told.speaks == "Redis":
                 if wrong is not None and self._is_misplaced(told, wrong):
                     return told, self._whose, wrong.first
@@ -256,22 +295,28 @@ class _Search:
 
     def _asks_for_them(self, request: Message) -> bool:
         """Whether a request is for the stranger (rule 2)."""
-        if self._guilty.owner in self._named(request):
-            return True
+        return self._guilty.owner in self._named(request) or bool(self._given_to_them(request))
+
+    def _given_to_them(self, request: Message) -> set[str]:
+        """Return the tokens of a request that were given out to the stranger."""
         given = self._tokens_given()
-        return any(given.get(t) == self._guilty.owner for t in _tokens(request))
+        return {t for t in _tokens(request) if given.get(t) == self._guilty.owner}
 
     def _tokens_given(self) -> Mapping[str, str]:
-        """Return whose the tokens are that answers gave out together with one name; the first to say so is right."""
+        """Return whose the tokens are that answers gave out together with one name, or for such a token.
+
+        The first to say so is right.
+        """
         if self._given is None:
             self._given = {}
             answered = [e for talk in self._said.values() for e in talk.exchanges if e.answer is not None]
             for each in sorted(answered, key=lambda e: e.answer.began if e.answer is not None else 0.0):
                 assert each.answer is not None, "chosen so"
                 whose = self._named(each.request) | self._named(each.answer)
+                whose = whose or {self._given[t] for t in _tokens(each.request) if t in self._given}
                 if len(whose) == 1:
                     (owner,) = whose
-                    for token in _GIVEN.findall(f"{each.answer.said} {each.answer.fields.get('set-cookie', '')}"):
+                    for token in _GIVEN.findall(_gave(each)):
                         self._given.setdefault(token, owner)
         return self._given
 
@@ -406,12 +451,19 @@ def _tokens(request: Message) -> set[str]:
     return set(_TOKEN.findall(f"{fields} {request.said}"))
 
 
+def _gave(exchange: Exchange) -> str:
+    """Return the words of an answer in which tokens are given out."""
+    return (
+        f"{exchange.answer.said} {exchange.answer.fields.get('set-cookie', '')}" if exchange.answer is not None else ""
+    )
+
+
 def _line(request: Message) -> str:
-    """Return a request as a person says it: the method and the path, or a command with its first words."""
+    """Return a request as a person says it: the method and the path, or a command with its key and first field."""
     method, _, rest = request.line.partition(" ")
     if rest.endswith((" HTTP/1.1", " HTTP/1.0")):
         return f"{method} {rest[:-9].partition('?')[0]}"[:_LINE]
-    return request.line[:_LINE].strip()
+    return " ".join(request.line.split()[:3])[:_LINE]
 
 
 def _listed(unread: Iterable[tuple[str, str]]) -> str:

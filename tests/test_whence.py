@@ -197,6 +197,58 @@ def test_a_cache_that_gives_what_was_put_under_another_key_is_guilty():
     assert found(talk).node == "cache"
 
 
+# Tokens, and what was revoked.
+
+TOKEN = "Zq81kXw09TtPlAAb"
+
+
+def with_tokens(answer_to_ada):
+    """Lin is given a ticket; then ada's hub is, and asks with it."""
+    talk = Conversation(HOME)
+    login = post("/login", '{"owner": "lin"}')
+    talk.ask("relay.accounts", login, json(f'{{"owner": "lin", "token": "{OWN}-of-lin-x"}}'), at=0.1)
+    talk.ask(
+        "relay.accounts", post("/ticket", f'{{"token": "{OWN}-of-lin-x"}}'), json(f'{{"ticket": "{TOKEN}"}}'), at=0.2
+    )
+    talk.ask("ada.hub", post("/v1/ticket", "{}", X_Request_Id="say-ada"), json(answer_to_ada), at=0.5)
+    asks(talk, Authorization=f"Bearer {TOKEN}")
+    access = post("/access", f'{{"token": "{TOKEN}"}}', X_Request_Id="request-ada")
+    talk.ask("relay.accounts", access, json('{"owner": "lin"}'), at=1.2)
+    talk.ask("lin.camera", get("/still", X_Request_Id="request-ada"), ok(picture("lin")), at=1.3)
+    return talk
+
+
+def test_who_gives_a_hub_a_strangers_token_is_guilty_and_not_who_takes_it():
+    word = found(with_tokens(f'{{"ticket": "{TOKEN}"}}'))
+    assert word.node == "relay"
+    gave = "the relay answered POST /v1/ticket of ada's hub with a token that was given out to lin (packet "
+    assert word.sentence.startswith(f"It turned foreign in the relay: {gave}")
+    assert f"; ada's hub asked GET {STILL} (packet " in word.sentence
+
+
+def test_a_hub_that_asks_with_a_strangers_token_that_nobody_gave_it_is_guilty():
+    word = found(with_tokens("{}"))
+    assert word.node == "ada.hub"
+    assert "with a token that was given out to lin, and was answered with lin's picture (packet " in word.sentence
+
+
+def test_of_what_was_revoked_who_still_hands_it_out_is_guilty():
+    """As access-grace: ada's own picture, after she was signed out."""
+    talk = Conversation(EDGE)
+    login = post("/login", '{"owner": "ada"}')
+    talk.ask("relay.accounts", login, json(f'{{"owner": "ada", "token": "{OWN}-of-ada"}}'), at=0.1)
+    asks(talk, shown="ada")
+    mine = get(STILL, Authorization=f"Bearer {OWN}-of-ada", X_Request_Id="request-ada")
+    talk.ask("edge.relay", mine, ok(picture("ada")), at=1.2)
+    talk.ask("relay.accounts", post("/access", f'{{"token": "{OWN}-of-ada"}}', X_Request_Id="request-ada"), at=1.21)
+    talk.ask("ada.camera", get("/still", X_Request_Id="request-ada"), ok(picture("ada")), at=1.3)
+    frame = shown(2.0, 3.0, of("ada"), hub="ada")
+    left = [signed_in("ada", 0.0, 0.1), signed_in(None, 0.3, 0.4), asked(1.0), frame]
+    revoked = only(judge([case(), *left]))
+    assert revoked.verdict is Verdict.REVOKED
+    assert found(talk, EDGE, revoked).node == "relay"
+
+
 # The hub, and what is between.
 
 
