@@ -27,7 +27,7 @@ _SCRIPT = f"""
 import socket
 way = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 way.connect("/ownframe/tap")
-taken = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+taken = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons({captures.IP}))
 try:
     taken.setsockopt(socket.SOL_SOCKET, {_BUFFER}, {captures.BUFFER})
 except OSError:
@@ -59,7 +59,7 @@ class Tap:
         self._lock = threading.Lock()
 
     def captured(self, container: Container) -> socket.socket:
-        """Wait for the container, which was started, and return its first socket, which takes packets once bound."""
+        """Wait for the container, which was started, and return its first socket, which takes packets."""
         self._way = way = self._door.accept(container)
         way.settimeout(_PATIENCE)
         return self._handed(container, 1)[0]
