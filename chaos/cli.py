@@ -182,6 +182,30 @@ def replay(
 
 
 @cli.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--packets",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Another capture of the same case than the one in FOLDER, such as a part that was cut out.",
+)
+@click.option(
+    "--key-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="File with the run's key; those of recent runs are had.",
+)
+def where(folder: Path, packets: Path | None, key_file: Path | None) -> int:
+    """Say again in which node the picture of a finding turned foreign: FOLDER is findings/N of a run.
+
+    Exit codes: 0 a node is named, 2 none can be, 3 something is missing or damaged.
+    """
+    from chaos import where as door  # noqa: PLC0415 - lazy
+
+    return door.tell(folder, packets, key_file, click.echo)
+
+
+@cli.command()
 @click.argument("name")
 @click.option(
     "--into",

@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from chaos import children, server, sockets
+from chaos import captures, children, server, sockets
 from chaos.errors import OwnframeError
 from chaos.packetfaults import PACKET_FAULTS
 from chaos.verdict import Outcome
@@ -51,6 +51,7 @@ def examine() -> Iterator[Check]:
     yield Check("processor cores", "all", cores >= 2, str(cores), "two keep a case's waits apart from its work")
     yield _engine()
     yield _packets()
+    yield _captures()
 
 
 def tell(*, as_json: bool = False) -> Outcome:
@@ -109,6 +110,21 @@ def _packets() -> Check:
         return Check("packet faults", "docker", good=True, found=f"{kinds} ({way})")
     said = (done.stdout.strip() or done.stderr.strip() or "nothing was said").splitlines()[-1]
     return Check("packet faults", "docker", good=False, found=said, fix="only for --stack docker with packet faults")
+
+
+def _captures() -> Check:
+    try:
+        captures.opened().close()
+    except OSError as refused:
+        return Check(
+            "captures",
+            "findings",
+            good=False,
+            found=f"this user may not read loopback's packets ({refused.strerror})",
+            fix="only for where a picture turned foreign on --stack process: be root; --stack docker does without",
+        )
+    found = "every hop's packets around a finding, on both stacks"
+    return Check("captures", "findings", good=True, found=found)
 
 
 def _toxiproxy() -> Check:

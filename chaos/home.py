@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from chaos import frames, sockets
+from chaos.captures import Captures
 from chaos.case import Case, in_parallel, unknown_link
 from chaos.contracts import CAMERAS, Contract, Hub
 from chaos.displays import Display, Raster
@@ -213,6 +214,8 @@ class Home:
         self.stack.check()
         self.faults.mend()  # also what a case that broke off left: links then end where they did
         self.links.fresh()
+        if isinstance(self.stack.captures, Captures):
+            self.stack.captures.begin()  # every connection is new, so that each is seen from its first packet on
         for node in self.topology.nodes:
             if node.forget:
                 self.stack.run_beside(node.name, node.forget)

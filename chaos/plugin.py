@@ -142,7 +142,8 @@ def home(request: pytest.FixtureRequest) -> Iterator[Case]:
     leaks = result.leaks or conclusion.leaks
     if leaks:
         picture = run.evidence.full(leaks[0].frame.digest)
-        raise Leak(f"{sentence(leaks[0])} picture: {picture}", picture)
+        where = chapter.whence(leaks[0])
+        raise Leak(f"{sentence(leaks[0])} {where.sentence if where else ''} picture: {picture}", picture)
     if conclusion.outcome is not Outcome.PASSED:
         raise Inconclusive("inconclusive: " + "; ".join(conclusion.reasons))
 

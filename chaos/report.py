@@ -32,6 +32,7 @@ from chaos.history import (
 )
 from chaos.run import Finding
 from chaos.verdict import Judged, Rules, Verdict, by_case, judge
+from chaos.whence import described
 
 MOST_FRAMES = 200
 """Frames that a page shows for one run; the rest is counted. A small picture is 5 KB: two runs stay below 5 MB."""
@@ -94,6 +95,8 @@ class _Told(msgspec.Struct, frozen=True):
     picture: str | None
     own: str | None
     logs: tuple[tuple[str, str], ...]
+    hops: tuple[str, ...]
+    """What the hops carried, the hub's first."""
 
 
 class _Unmet(msgspec.Struct, frozen=True):
@@ -332,6 +335,7 @@ def _told(
         pictures.large(folder, finding.leak.frame.digest),
         pictures.large(folder, own) if own is not None else None,
         tuple(_logs(folder, about["wall"], finding.leak.frame.at)),
+        tuple(described(hop) for hop in finding.whence.hops) if finding.whence is not None else (),
     )
 
 

@@ -51,6 +51,7 @@ from chaos.register import Register, Replay, UnderTest
 from chaos.shrink import Shrinking
 from chaos.stacks import Stack
 from chaos.stacks.process import ProcessStack
+from chaos.traces import Traces
 from chaos.updates import Update
 from chaos.verdict import (
     Conclusion,
@@ -63,6 +64,7 @@ from chaos.verdict import (
     is_leak,
     judge,
 )
+from chaos.whence import Whence
 
 DIRECTED_TRIES = 3
 """Plans made for one kind of fault before it stays unmet."""
@@ -146,6 +148,10 @@ class Finding(msgspec.Struct, frozen=True):
     earlier: Plan | None = None
     """The plan of the case that the picture was carried over from."""
     replay: Path | None = None
+    whence: Whence | None = None
+    """Where the picture turned foreign; None where nothing was captured of its case."""
+    capture: Path | None = None
+    """The packets of its case, for Wireshark."""
 
     @property
     def fingerprint(self) -> str:
@@ -155,9 +161,11 @@ class Finding(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """Return the headline, the program to paste, and 'k of n'."""
         program = "\n".join(f"    {line}" for line in self.plan.program().splitlines())
+        where = f"{self.whence.sentence}\n\n" if self.whence else ""
+        packets = f"; packets: {self.capture}" if self.capture else ""
         return (
-            f"{self.sentence}\n\n{program}\n\n"
-            f"reproduced {self.hits} of {self.tries} times; picture: {self.picture or 'kept small only'}\n"
+            f"{self.sentence}\n\n{where}{program}\n\n"
+            f"reproduced {self.hits} of {self.tries} times; picture: {self.picture or 'kept small only'}{packets}\n"
             f"finding {self.fingerprint}"
             + (f"; again: ownframe replay {self.replay}" if self.replay else "")
             + (f"\n{self.note}" if self.note else "")
@@ -418,6 +426,7 @@ class Chapter:
         self._ledger: dict[str, CaseResult] = {}
         self._leaked = False
         self._controls: frozenset[int] = frozenset()
+        self._traces = Traces(self.home.topology, self.home.stack.captures, self.home.reader)
         self._control()
 
     def execute(self, plan: Plan, earlier: Plan | None = None) -> CaseResult:
@@ -474,11 +483,15 @@ class Chapter:
         leaks = tuple(j for j in frames if is_leak(j, self.rules))
         store = self.run.evidence
         if leaks:
+            self._traces.keep(leaks[0].case)
+            folder, first_of_all = f"findings/case-{leaks[0].case}", not self._leaked
             self._leaked = True
             try:
-                store.write(f"findings/case-{leaks[0].case}/plan.json", plan.to_json())
-                store.write(f"findings/case-{leaks[0].case}/headline.txt", sentence(leaks[0]) + "\n")
+                store.write(f"{folder}/plan.json", plan.to_json())
+                store.write(f"{folder}/headline.txt", sentence(leaks[0]) + "\n")
                 store.keep_full(j.frame.digest for j in leaks)
+                if first_of_all:  # of the others, shrinking keeps those that it tells of
+                    self._write_trace(folder, leaks[0])
             except OwnframeError as failed:  # a leak that was seen is told, whatever became of its evidence
                 self.run.say(f"not all of what was found could be stored: {failed}")
         store.forget()
@@ -487,6 +500,19 @@ class Chapter:
         result = CaseResult(plan, frames, leaks, asked.ask - first + 1 if asked else None)
         self.run.on_case(result)
         return result
+
+    def whence(self, leak: Judged) -> Whence | None:
+        """Return where a leak of a case that just ended turned foreign; None when its packets are not kept any more."""
+        return self._traces.whence(leak)
+
+    def _write_trace(self, folder: str, leak: Judged) -> tuple[Whence | None, Path | None]:
+        """Say where a leak turned foreign, and store its packets and that; where nothing is kept of it, nothing."""
+        store, found = self.run.evidence, self.whence(leak)
+        packets = self._traces.file(leak, f"{sentence(leak)} {found.sentence if found else ''}")
+        trace = self._traces.trace(leak, found) if found is not None else None
+        if trace is not None:
+            store.write(f"{folder}/whence.json", msgspec.json.encode(trace))
+        return found, store.write(f"{folder}/capture.pcapng", packets) if packets is not None else None
 
     def investigate(self, drawn: Plan) -> Finding:
         """Shrink a plan that leaked, execute the result again, and write the finding down.
@@ -587,6 +613,9 @@ class Chapter:
             earlier=finding.earlier,
         )
         try:
+            whence, capture = self._write_trace(folder, finding.leak)
+            finding = msgspec.structs.replace(finding, whence=whence, capture=capture)
+            self.run.findings[number] = finding
             store.write(f"{folder}/plan.json", finding.plan.to_json())
             store.write(f"{folder}/replay.json", replay.to_json())
             store.write(f"{folder}/finding.txt", finding.text() + "\n")

@@ -61,7 +61,7 @@ class Added(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What ``update.toml`` says. The harness never reads `guilty` when it localises a leak."""
+    """What ``update.toml`` says. Where a leak turned foreign is found without `guilty`, which may be left out."""
 
     schema: Literal[1]
     name: str
@@ -69,7 +69,7 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     story: str
     known_from: tuple[str, ...]
     stacks: tuple[Literal["process", "docker"], ...]
-    guilty: str
+    guilty: str = ""
     python: str = ">=3.11"
     control: str | None = None
     before: str | None = None

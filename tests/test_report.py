@@ -22,6 +22,7 @@ from chaos.plan import Ask
 from chaos.report import write_page
 from chaos.run import Finding, sentence
 from chaos.verdict import Verdict, conclude, judge
+from chaos.whence import Hop, Whence
 from tests import makers
 from tests.makers import case, case_ended, conditions_set, passing_run, planned_case, seen, shown, signed_in
 from tests.test_evidence import raster
@@ -116,6 +117,19 @@ def test_a_finding_by_a_sliver_says_that_it_is_weaker_and_how_surely_it_is_wrong
     by_mac = finding_of(passing_run(STRANGER))
     assert "MAC" not in sentence(by_mac.leak)
     assert by_mac.leak.guilty.vouched == "12 authenticated tiles"
+
+
+def test_a_page_says_where_the_picture_turned_foreign_and_by_which_hops(leaked):
+    base, store, finding = leaked
+    hop = Hop("relay.cache", "client", "HMGET <still>", 206, "grace's picture", 212)
+    word = Whence("It turned foreign in the relay: …", ("relay",), (hop,))
+    finding = msgspec.structs.replace(finding, whence=word, capture=base / "capture.pcapng")
+    page = Page(write_page(base / "index.html", [("december-26", store, [finding])]))
+    assert "Where it turned foreign" in page.text
+    assert "It turned foreign in the relay: …" in page.text
+    assert "relay.cache, its client's half: HMGET <still> (packet 206): grace's picture, packet 212" in page.text
+    assert f"for Wireshark: {base}/capture.pcapng" in page.text
+    assert "Where it turned foreign" not in Page(write_page(base / "old.html", [("x", store, [leaked[2]])])).text
 
 
 def test_every_picture_of_a_page_is_in_it(leaked):

@@ -29,7 +29,8 @@ class PlayedHome:
     def __init__(self, run: Run, leaks=lambda number: True) -> None:
         self.owners = OWNERS
         self.last_control = ("none",)
-        self.stack, self.digests = SimpleNamespace(parts={}), {}
+        self.stack, self.digests = SimpleNamespace(parts={}, captures="nobody captures here"), {}
+        self.topology = self.reader = None
         self.executed: list[Plan] = []
         self.carried = 0
         self._run, self._leaks = run, leaks

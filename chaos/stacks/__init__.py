@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from chaos.captures import Captures
     from chaos.links import Links
     from chaos.plan import NodeFault
     from chaos.scene import SceneServer
@@ -21,6 +22,8 @@ class Stack(Protocol):
     faults: frozenset[NodeFault]
     """Kinds of fault of whole nodes that this stack can do; the others are refused before they are asked for."""
     links: Links
+    captures: Captures | str
+    """What takes the packets of every link once the stack has started, or a sentence that says why nothing does."""
     parts: Mapping[str, str]
     """What runs on this stack beside the sources, by name with a version or digest; whole once it has started."""
 

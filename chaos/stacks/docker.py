@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chaos import children, sockets
+from chaos import captures, children, sockets
+from chaos.captures import Captures
 from chaos.compose.lens import filled
 from chaos.errors import Surroundings
 from chaos.fates import Halves
@@ -70,6 +71,7 @@ class DockerStack:
         self.parts: Mapping[str, str] = {}
         self._tap: Tap | None = None
         self._packets: PacketLayer | None = None
+        self.captures: Captures | str = captures.NO_NETWORK
 
     # Life.
 
@@ -146,6 +148,9 @@ class DockerStack:
         if self._packets is not None:
             self._packets.stop()
             self._packets = None
+        if isinstance(self.captures, Captures):
+            self.captures.stop()
+            self.captures = captures.NO_NETWORK
         if self._tap is not None:
             self._tap.close()
             self._tap = None
@@ -237,14 +242,23 @@ class DockerStack:
         try:
             container = self._made(("tap", spec), self._labels)
             container.start()
+            self._captured(tap.captured(container), networks)
             layer = PacketLayer(tap.accept(container), self._plan.halves(networks), lambda: sockets.ends(wire.netlink))
             self._packets = layer
             layer.start()
         except Surroundings as lack:
             self._say(str(lack))
+            if isinstance(self.captures, str):
+                self.captures = str(lack).splitlines()[0]
             return str(lack).splitlines()[0]
         self._containers["tap"] = container
         return layer
+
+    def _captured(self, source: socket.socket, networks: dict[str, Network]) -> None:
+        """Take the packets of every link from now on."""
+        ends = {k.name: (k.client, k.server) for k in self._topology.links}
+        self.captures = made = Captures(source, self._plan.halves(networks), ends, self._plan.called(networks))
+        made.start()
 
     # Who is where.
 
@@ -461,6 +475,15 @@ class _Plan:
             )
             for k in self._topology.links
         }
+
+    def called(self, networks: dict[str, Network]) -> dict[str, str]:
+        """Return what each address on the links' networks is called."""
+        named: dict[str, str] = {}
+        for k in self._topology.links:
+            for network, node in ((self._client_side(k.name), k.client), (_server_side(k.name), k.server)):
+                there = networks[network]
+                named |= {there.node: node, there.proxy: "toxiproxy", there.nobody: "nobody"}
+        return named
 
 
 def _films(node: Node) -> bool:

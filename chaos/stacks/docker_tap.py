@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from chaos import netfilter
+from chaos import captures, netfilter
 from chaos.errors import Surroundings
 from chaos.packets import Handles
 from chaos.stacks.docker_containers import Container
@@ -27,6 +27,12 @@ _SCRIPT = f"""
 import socket
 way = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 way.connect("/ownframe/tap")
+taken = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons({captures.IP}))
+try:
+    taken.setsockopt(socket.SOL_SOCKET, {_BUFFER}, {captures.BUFFER})
+except OSError:
+    pass
+socket.send_fds(way, [b"captures"], [taken.fileno()])
 netfilter = [socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, {_NETFILTER}) for _ in range(2)]
 for each in netfilter:
     each.setsockopt(socket.SOL_SOCKET, {_BUFFER}, 16 << 20)
@@ -52,20 +58,28 @@ class Tap:
         self._way: socket.socket | None = None
         self._lock = threading.Lock()
 
-    def accept(self, container: Container) -> Handles:
-        """Wait for the container, which was started, and return what it hands out."""
+    def captured(self, container: Container) -> socket.socket:
+        """Wait for the container, which was started, and return its first socket, which takes packets."""
         self._way = way = self._door.accept(container)
         way.settimeout(_PATIENCE)
+        return self._handed(container, 1)[0]
+
+    def accept(self, container: Container) -> Handles:
+        """Return the sockets that packet faults need, which the container hands out next."""
+        rules, queue, raw, frames = self._handed(container, 4)
+        return Handles(rules, queue, raw, frames, self._tell(container))
+
+    def _handed(self, container: Container, count: int) -> list[socket.socket]:
+        assert self._way is not None, "the tap has reported"
         files: list[int] = []
         with contextlib.suppress(OSError):
-            _, files, _, _ = socket.recv_fds(way, 16, 4)
-        if len(files) != 4:
+            _, files, _, _ = socket.recv_fds(self._way, 16, count)
+        if len(files) != count:
             raise Surroundings(
                 "packets of this run cannot be reached: the engine gave the container that does it no CAP_NET_ADMIN "
                 f"and CAP_NET_RAW, or the kernel has no netfilter. Its last lines:\n{container.tail()}"
             )
-        rules, queue, raw, frames = (socket.socket(fileno=f) for f in files)
-        return Handles(rules, queue, raw, frames, self._tell(container))
+        return [socket.socket(fileno=f) for f in files]
 
     def close(self) -> None:
         """Let go of the socket; the container ends."""

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import psutil
 
-from chaos import children, server, sockets
+from chaos import captures, children, server, sockets
+from chaos.captures import Captures
 from chaos.errors import Misuse, Surroundings
+from chaos.fates import Halves
 from chaos.links import Hop, Links, Toxiproxy
 from chaos.plan import NodeFault
 from chaos.remote import Remote
@@ -45,6 +47,7 @@ class ProcessStack:
         self._addresses: dict[tuple[str, str], str] = {}
         self._commands: dict[str, tuple[list[str], dict[str, str]]] = {}
         self._toxiproxy: Toxiproxy | None = None
+        self.captures: Captures | str = captures.NO_NETWORK
         self._paused: set[str] = set()
 
     def start(self, topology: Topology, home: Path, scene: SceneServer, logs: Path) -> None:
@@ -80,6 +83,11 @@ class ProcessStack:
         self._toxiproxy.start()
         self.links = Links(self._toxiproxy, hops)
         self.links.fresh()
+        try:
+            halves = {name: _halves(hop) for name, hop in hops.items()}
+            self.captures = captures.loopback(halves, {k.name: (k.client, k.server) for k in topology.links})
+        except Surroundings as lack:
+            self.captures = str(lack)
         values = {f"link:{name}": hop.listen for name, hop in hops.items()} | {"scene": scene.url}
         for node in topology.nodes:
             mine = values | {f"listen:{p}": self.address(node.name, p) for p in node.ports}
@@ -106,6 +114,8 @@ class ProcessStack:
         self._children.clear()
         if self._toxiproxy is not None:
             self._toxiproxy.stop()
+        if isinstance(self.captures, Captures):
+            self.captures.stop()
 
     def check(self) -> None:
         """Raise `Surroundings` when a node or Toxiproxy died by itself."""
@@ -257,3 +267,9 @@ class ProcessStack:
         finally:
             if remote is not None:
                 remote.close()
+
+
+def _halves(hop: Hop) -> Halves:
+    """Return where a link crosses loopback: no two of its ends have one port."""
+    (client, listens), (server, dials) = (address.rsplit(":", 1) for address in (hop.listen, hop.upstream))
+    return Halves(hop.device_dials, client, int(listens), server, int(dials), server)

@@ -12,10 +12,12 @@ import pytest
 
 from chaos.conditions import GPRS, WIFI_UNSTABLE, Fault, of, packet_fault
 from chaos.errors import Surroundings
+from chaos.exchanges import talks
 from chaos.history import Asked, Met, Touched
 from chaos.plan import Ask, Clear, Plan, Reconnect, SetConditions
 from chaos.stacks.docker_tap import Tap
 from chaos.stacks.docker_wire import Door
+from chaos.streams import connections
 from chaos.verdict import Rules, exercised, is_leak, judge
 
 from .docker_home import OWNERS, engine, run_in, running_home
@@ -186,6 +188,26 @@ def test_packet_faults_survive_a_reconnect_and_a_toxiproxy_that_is_replaced(runn
     execute(home, SetConditions("ada.hub", hurt), Reconnect(("ada.hub",)), Ask("ada"))
 
 
+def test_every_hop_of_an_ask_is_captured_and_every_address_has_its_nodes_name(running):
+    home, stack, _ = running
+    execute(home, Ask("ada"))
+    taken = stack.captures.taken()
+    assert taken.whole
+    said = talks(connections(taken.packets))
+    stills = {at: [p.data for e in t.exchanges if e.answer for p in e.answer.pictures] for at, t in said.items()}
+    for link in ("ada.hub", "ada.camera"):
+        assert len(stills[link, "client"]) == 1
+        assert stills[link, "client"] == stills[link, "server"]
+    assert stills["ada.hub", "client"] == stills["ada.camera", "server"], "the relay hands on what the camera gave"
+    assert said["relay.accounts", "client"].exchanges
+    assert said["relay.cache", "server"].exchanges[-1].speaks == "Redis"
+    assert not any(talk.opaque for talk in said.values())
+    ends = {socket.inet_ntoa(at) for p in taken.packets for at in (p.raw[12:16], p.raw[16:20])}
+    assert ends <= taken.names.keys()
+    assert {taken.names[e] for e in ends} >= {"toxiproxy", "ada.hub", "ada.camera", "relay", "cache", "accounts"}
+    assert b"ada.camera\0" in taken.file(""), "a name resolution block"
+
+
 def test_an_engine_that_gives_no_capabilities_is_a_sentence(tmp_path):
     door = Door(tmp_path / "door", "tap", socket.SOCK_SEQPACKET)
     container = SimpleNamespace(name="tap", ended=lambda: None, tail=lambda: "PermissionError: Operation not permitted")
@@ -194,7 +216,7 @@ def test_an_engine_that_gives_no_capabilities_is_a_sentence(tmp_path):
     way.close()
     tap = Tap(door)
     with pytest.raises(Surroundings, match=r"no CAP_NET_ADMIN and CAP_NET_RAW.*\n.*Operation not permitted"):
-        tap.accept(container)
+        tap.captured(container)
     tap.close()
 
 

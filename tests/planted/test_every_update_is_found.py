@@ -7,7 +7,9 @@ conditions, and on the docker stack.
 
 from __future__ import annotations
 
+import os
 import platform
+import shutil
 
 import pytest
 from packaging.specifiers import SpecifierSet
@@ -15,7 +17,9 @@ from packaging.specifiers import SpecifierSet
 from chaos import updates
 from chaos.demo import load, scenario_folder
 from chaos.run import Finding, Run, Settings
+from chaos.traces import Traces
 from chaos.verdict import Judged, Outcome, Rules, Verdict, is_leak, judge
+from chaos.whence import Whence
 from tests.live.docker_home import engine
 from tests.planted.directed import OWNERS, PLANS
 
@@ -45,15 +49,30 @@ def check(run: Run, finding: Finding) -> None:
         assert (run.evidence.folder / "findings" / "1" / name).is_file()
 
 
-def shown(update: str | None, tmp_path, plan, cases: int) -> list[Judged]:
-    """Execute `plan` up to so many times, until it leaks, and return every displayed frame."""
+def shown(update: str | None, tmp_path, plan, cases: int) -> tuple[list[Judged], Whence | None]:
+    """Execute `plan` up to so many times, until it leaks; return every displayed frame, and where it turned foreign."""
+    word = None
     with Run(Settings(update=update, evidence=tmp_path)) as run:
         home, frames = run.home(OWNERS), []
+        traces = Traces(home.topology, home.stack.captures, home.reader)
         for _ in range(cases):
             frames += judge(home.execute(plan))
-            if any(is_leak(frame, Rules()) for frame in frames):
+            leak = next((frame for frame in frames if is_leak(frame, Rules())), None)
+            if leak is not None:
+                traces.keep(leak.case)
+                word = traces.whence(leak)
                 break
-    return frames
+    return frames, word
+
+
+def check_word(word: Whence | None, guilty: str) -> None:
+    """A node's folder is what ``update.toml`` names; who may not read loopback's packets is told so."""
+    assert word is not None
+    if os.geteuid() != 0 and os.environ.get("CI", "").lower() not in ("true", "1"):
+        assert word.nodes == ()
+        return
+    assert word.node is not None, word.sentence
+    assert word.node.rpartition(".")[2] == guilty, word.sentence
 
 
 def test_every_update_has_a_directed_plan():
@@ -65,11 +84,23 @@ def test_a_directed_plan_shows_the_leak_and_by_its_control_nobody_sees_a_strange
     update = updates.find(name).description
     if not SpecifierSet(update.python).contains(platform.python_version()):
         pytest.skip(f"{name} needs Python {update.python}")
-    seen = [frame.verdict for frame in shown(name, tmp_path, PLANS[name], TRIES)]
-    assert Verdict.FOREIGN in seen
-    seen = [frame.verdict for frame in shown(update.control, tmp_path, PLANS[name], 2)]
+    frames, word = shown(name, tmp_path, PLANS[name], TRIES)
+    assert Verdict.FOREIGN in [frame.verdict for frame in frames]
+    check_word(word, update.guilty)
+    frames, _ = shown(update.control, tmp_path, PLANS[name], 2)
+    seen = [frame.verdict for frame in frames]
     assert not [v.word for v in seen if v <= Verdict.UNREADABLE]
     assert seen.count(Verdict.OWN) >= 2
+
+
+def test_where_it_turned_foreign_is_seen_and_not_read_in_the_update(tmp_path):
+    into = tmp_path / "nameless"
+    shutil.copytree(updates.find("december-26").folder, into)
+    text = (into / "update.toml").read_text()
+    (into / "update.toml").write_text(text.replace('guilty = "relay"\n', ""))
+    assert updates.find(str(into)).description.guilty == ""
+    _, word = shown(str(into), tmp_path, PLANS["december-26"], TRIES)
+    check_word(word, "relay")
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.__name__)
@@ -92,6 +123,9 @@ def test_the_scenarios_find_the_update(tmp_path, update, stack):
     assert finding is not None, {name: c.reasons for name, c in run.conclusions.items()}
     assert run.outcome is Outcome.LEAK
     check(run, finding)
+    check_word(finding.whence, update.guilty)
+    assert finding.capture is not None
+    assert finding.capture.read_bytes()
 
 
 @pytest.mark.parametrize(("update", "stack"), RUNS)
