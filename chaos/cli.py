@@ -78,6 +78,11 @@ def report(folder: Path, blur: bool, out: Path | None) -> int:
     show_default=True,
     help="Folder under which the gate leaves its evidence.",
 )
+@click.option("--display", metavar="NAME", default=None, help="What the hubs' screens are: headless or chromium.")
+@click.option("--camera", metavar="NAME", default=None, help="What the cameras are; see `ownframe list`.")
+@click.option(
+    "--confirm-on", metavar="DISPLAY", default=None, help="Execute each finding on this display too, such as chromium."
+)
 @click.option(
     "--accepted",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -95,6 +100,9 @@ def gate(
     seed: int | None,
     timeout: str | None,
     evidence: Path,
+    display: str | None,
+    camera: str | None,
+    confirm_on: str | None,
     accepted: Path | None,
     json_: Path | None,
     junit: Path | None,
@@ -117,6 +125,9 @@ def gate(
             seed=seed,
             timeout=None if timeout is None else options.seconds(timeout),
             evidence=evidence,
+            display=display,
+            camera=camera,
+            confirm_on=confirm_on,
             accepted=accepted,
             json=json_,
             junit=junit,

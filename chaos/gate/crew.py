@@ -111,6 +111,7 @@ class Terms(msgspec.Struct, frozen=True):
     cases: int | None = None
     accepted: frozenset[str] = frozenset()
     command: tuple[str, ...] = WORKER
+    chosen: dict[str, str] = {}
 
 
 class Crew:
@@ -209,7 +210,14 @@ class Crew:
         log = self.terms.folder / "logs" / f"worker-{number}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair()
-        brief = Brief(self.terms.paths, self.terms.stack, self.terms.update, str(folder), self.terms.shrink_budget)
+        brief = Brief(
+            self.terms.paths,
+            self.terms.stack,
+            self.terms.update,
+            str(folder),
+            self.terms.shrink_budget,
+            self.terms.chosen,
+        )
         with theirs, log.open("ab") as output:
             process = subprocess.Popen(
                 [*self.terms.command, str(theirs.fileno())],

@@ -187,6 +187,8 @@ class Brief(msgspec.Struct, frozen=True):
     update: str | None
     evidence: str
     shrink_budget: int
+    chosen: dict[str, str] = {}
+    """Of `chaos.run.Settings`: `display`, `camera`, `confirm_on`, where they were chosen."""
 
 
 class Line:

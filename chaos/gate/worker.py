@@ -185,6 +185,7 @@ class Worker:
                 evidence=folder.parent.parent,  # where the register of findings is, beside all runs and gates
                 shrink_budget=brief.shrink_budget,
             )
+            settings = msgspec.structs.replace(settings, **brief.chosen)
             self._run = Run(settings, folder=folder, say=self._say, on_case=self._tell_case)
         return self._run
 
@@ -371,7 +372,7 @@ class Worker:
                     picture=None if finding.picture is None else str(finding.picture),
                     hits=finding.hits,
                     tries=finding.tries,
-                    note=finding.note,
+                    note=finding.remarks,
                     fingerprint=finding.fingerprint,
                     replay=None if finding.replay is None else str(finding.replay),
                 )
