@@ -227,8 +227,8 @@ def _system(settings: Settings) -> System:
 def _check_confirming(settings: Settings, update: Update | None) -> None:
     if settings.compose:
         raise Misuse(
-            f"--confirm-on {settings.confirm_on} is another display of the reference home; the screens of your own home "
-            "system are what its file says"
+            f"--confirm-on {settings.confirm_on} is another display of the reference home; the screens of your own "
+            "home system are what its file says"
         )
     topology_of(_ANY, update, settings.choices | {"display": str(settings.confirm_on)})
 
