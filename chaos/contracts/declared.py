@@ -82,7 +82,7 @@ class _Looked:
 
     def ask(self, camera: str, feed: str) -> int:  # noqa: ARG002 - it shows one
         """Look."""
-        self._screen.look("stream" if feed == "stream" else "still")
+        self._screen.look("still" if feed == "still" else "stream")
         return next(self._asks)
 
     def wait_settled(self, ask: int, seconds: float) -> AskState:  # noqa: ARG002 - one at a time
