@@ -4,8 +4,9 @@
 starts them, starts them again when they end, and hands on their bytes as they come, to whoever knows the device's
 secret. So what reaches a hub went through a pipeline that no one here wrote.
 
-Public: ``GET /still?width=``, ``GET /stream?width=``, both with the header ``X-Device-Secret``; such a camera has one
-size and one rate of its own. Operator: ``GET /healthz``.
+Public: ``GET /still``, ``GET /stream`` and, of those that encode it, ``GET /video/stream``, all with the header
+``X-Device-Secret``; such a camera has one size and one rate of its own, whatever is asked for.
+Operator: ``GET /healthz``.
 """
 
 from __future__ import annotations
@@ -96,12 +97,22 @@ class Bridge:
         return picture
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """Hand on the program's stream until either side ends it; one that broke has no last chunk."""
+        """Hand on the program's pictures until either side ends it."""
+        return await self._hand_on(request, self._camera.stream, "multipart/x-mixed-replace")
+
+    async def video(self, request: web.Request) -> web.StreamResponse:
+        """Hand on the program's video; a `Problem` 404 when it has none."""
+        if self._camera.video is None:
+            raise Problem(404, "this camera gives no video")
+        return await self._hand_on(request, self._camera.video, "video/mp4")
+
+    async def _hand_on(self, request: web.Request, url: str, kind: str) -> web.StreamResponse:
+        """Answer with what comes from `url`; what broke has no last chunk."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._patience, sock_read=self._patience)
         response: web.StreamResponse | None = None
         try:
-            async with self._session.get(self._camera.stream, timeout=timeout) as answer:
-                if answer.status != 200 or answer.content_type != "multipart/x-mixed-replace":
+            async with self._session.get(url, timeout=timeout) as answer:
+                if answer.status != 200 or answer.content_type != kind:
                     raise Problem(503, f"the program answered {answer.status} with {answer.content_type}")
                 response = web.StreamResponse(headers={k: answer.headers[k] for k in FORWARDED})
                 await response.prepare(request)
@@ -136,7 +147,11 @@ def public(bridge: Bridge, secret: str) -> web.Application:
         check(request)
         return await bridge.stream(request)
 
-    app.add_routes([web.get("/still", still), web.get("/stream", stream)])
+    async def video(request: web.Request) -> web.StreamResponse:
+        check(request)
+        return await bridge.video(request)
+
+    app.add_routes([web.get("/still", still), web.get("/stream", stream), web.get("/video/stream", video)])
     return app
 
 

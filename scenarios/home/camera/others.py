@@ -46,11 +46,12 @@ _ENCODE = (
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """What is run, and where on this machine it gives one picture and a stream of them."""
+    """What is run, and where on this machine it gives a picture, a stream of them, and H.264 in MP4 if it has that."""
 
     command: tuple[str, ...]
     still: str
     stream: str
+    video: str | None = None
 
 
 def motion(lens: str, folder: Path, port: Callable[[], int]) -> Camera:
@@ -80,7 +81,10 @@ def go2rtc(lens: str, folder: Path, port: Callable[[], int]) -> Camera:
     told.write_text(json.dumps(settings))  # JSON is YAML
     base = f"http://127.0.0.1:{api}/api"
     return Camera(
-        ("go2rtc", "-config", str(told)), f"{base}/frame.jpeg?src=pictures", f"{base}/stream.mjpeg?src=pictures"
+        ("go2rtc", "-config", str(told)),
+        f"{base}/frame.jpeg?src=pictures",
+        f"{base}/stream.mjpeg?src=pictures",
+        f"{base}/stream.mp4?src=film",
     )
 
 
