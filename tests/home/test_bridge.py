@@ -112,7 +112,7 @@ def test_the_programs_own_bytes_are_handed_on(bridge: Node, program: Program) ->
 
 def test_the_program_films_the_lens_and_listens_on_loopback_alone(bridge: Node, program: Program) -> None:
     told = (program.folder / "told").read_text()
-    assert "netcam_url http://127.0.0.1:1/lens/ada/living-room.mjpeg" in told
+    assert "netcam_url http://127.0.0.1:1/lens/ada/living-room\n" in told
     assert "stream_localhost on" in told
 
 

@@ -1,7 +1,8 @@
 """Cameras made of software that is somebody else's: what its programs are told, and where they give pictures.
 
-Each films the lens through a pipeline of its own (decodes, scales, overlays, encodes) and has its own idea of time,
-size and rate. Nothing of it is reached from outside: ``bridge.py`` is what others dial.
+Each asks the lens for a picture `RATE` times a second (a stream that is read too slowly comes ever later), films it
+through a pipeline of its own (decodes, scales, overlays, encodes), and has its own idea of time, size and rate. Nothing
+of it is reached from outside: ``bridge.py`` is what others dial.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RATE = 5
-"""Pictures a second of motion; three of them then leave room for the rest of a home on two cores."""
+"""Pictures a second; three of them then leave room for the rest of a home on two cores."""
 _MOTION = """# written by camera/others.py
 daemon off
 setup_mode off
 log_level 5
 pid_file {folder}/motion.pid
 target_dir {folder}
-netcam_url {lens}.mjpeg
+netcam_url {lens}
 netcam_keepalive on
 width 1920
 height 1080
@@ -38,8 +39,8 @@ text_right %Y-%m-%d\\n%T
 text_left
 """
 _ENCODE = (
-    "-fflags nobuffer -flags low_delay -use_wallclock_as_timestamps 1 -f mpjpeg -i {lens}.mjpeg -an "
-    "-vf scale=1280:720 -pix_fmt yuv420p -c:v libx264 -preset ultrafast -tune zerolatency -g 10 -crf 20 "
+    "-re -f image2 -loop 1 -pattern_type none -framerate {rate} -i {lens} -an "
+    "-vf scale=1280:720 -pix_fmt yuv420p -c:v libx264 -preset ultrafast -tune zerolatency -g {rate} -crf 20 "
     "-rtsp_transport tcp -f rtsp {{output}}"
 )
 
@@ -55,7 +56,7 @@ class Camera:
 
 
 def motion(lens: str, folder: Path, port: Callable[[], int]) -> Camera:
-    """Return Debian's motion: the lens's MJPEG decoded, its clock drawn in, encoded as JPEG, without detection."""
+    """Return Debian's motion: the lens's JPEG decoded, its clock drawn in, encoded as JPEG, without detection."""
     at = port()
     told = folder / "motion.conf"
     told.write_text(_MOTION.format(folder=folder, lens=lens, rate=RATE, port=at))
@@ -73,7 +74,7 @@ def go2rtc(lens: str, folder: Path, port: Callable[[], int]) -> Camera:
         "srtp": {"listen": ""},
         "log": {"level": "warn"},
         "streams": {
-            "film": f"exec:ffmpeg -hide_banner -v error {_ENCODE.format(lens=lens)}",
+            "film": f"exec:ffmpeg -hide_banner -v error {_ENCODE.format(lens=lens, rate=RATE)}",
             "pictures": "ffmpeg:film#video=mjpeg",
         },
     }
