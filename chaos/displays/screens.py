@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from chaos.displays import Display
 from chaos.displays.chromium import Chromium
 from chaos.displays.folder import Folder
 from chaos.displays.headless import PICTURE, Headless
@@ -16,12 +16,20 @@ from chaos.errors import Misuse, nearest
 from chaos.identity import Box
 from chaos.remote import HubRemote
 
+Seen: TypeAlias = Chromium | Stream | Folder
 KINDS = ("journal", "chromium", "stream", "folder")
 LATEST = 10.0
 """Seconds. What comes later than this after it was on the screen tells nothing of a case that is over by then."""
 
 
-def opened(hub: str, screen: str, remote: HubRemote | None = None) -> Display:
+def seen(hub: str, screen: str) -> Seen:
+    """Return the display that `screen` names, one that the harness sees by itself. Raises as `opened`."""
+    display = opened(hub, screen)
+    assert not isinstance(display, Headless), "a journal is a hub's own, which remote tells"
+    return display
+
+
+def opened(hub: str, screen: str, remote: HubRemote | None = None) -> Headless | Seen:
     """Return the display that `screen` names: a kind, what it is of, and after a # more about it.
 
     Raises `Misuse` for words that name none, and what the display raises that cannot be seen.

@@ -87,6 +87,10 @@ class Watching:
         """Return the raster of that name."""
         return self.journal.raster(digest)
 
+    def now(self) -> Shown:
+        """Return what was shown last."""
+        return self.journal.now
+
     def forget(self) -> None:
         """Drop what was collected."""
         self.journal.forget()
