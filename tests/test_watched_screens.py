@@ -118,6 +118,21 @@ def test_a_picture_stands_until_the_next_one_comes(writer, watch):
     assert abs(second.at - wrote) < 0.5
 
 
+@pytest.mark.parametrize("off", [-3600, -30, 30, 3600])
+def test_a_clock_that_jumps_moves_no_picture_in_time(writer, watch, off):
+    writer.level(10)
+    screen = watch(f"folder:{writer.at}")
+    screen.collect()
+    part = writer.at / ".part"
+    part.write_bytes(frames.encode_jpeg(flat(200), 95))
+    os.utime(part, (time.time() + off,) * 2)
+    wrote = time.monotonic()
+    part.rename(writer.at / "jumped.jpg")
+    until(lambda: len(screen.journal._entries) == 2, "the picture")
+    assert wrote <= screen.collect()[-1].at <= time.monotonic()
+    assert screen.gaps() == []
+
+
 def test_a_picture_that_is_still_being_written_is_waited_for(writer, watch):
     writer.level(10)
     screen = watch(f"folder:{writer.at}")
