@@ -640,7 +640,7 @@ class Case:
     def _exchange(self, asked: Asked) -> Exchange:
         """Return what an ask could cross; a still's exchange is over when it has settled."""
         opened = self._asks[asked.ask]
-        until = (opened.until or asked.settled) if asked.feed == "stream" else asked.settled
+        until = (opened.until or asked.settled) if asked.feed != "still" else asked.settled
         way = self._home.links_of(self._home.way_of(asked.hub, opened.owner))
         return Exchange(asked, way, until, signed_in=opened.owner is not None)
 

@@ -90,6 +90,11 @@ _compose_files = click.option(
     show_default=True,
     help="Folder under which the gate leaves its evidence.",
 )
+@click.option("--display", metavar="NAME", default=None, help="What the hubs' screens are: headless or chromium.")
+@click.option("--camera", metavar="NAME", default=None, help="What the cameras are; see `ownframe list`.")
+@click.option(
+    "--confirm-on", metavar="DISPLAY", default=None, help="Execute each finding on this display too, such as chromium."
+)
 @click.option(
     "--evidence-limit", metavar="SIZE", default="1GB", show_default=True, help="Room for a worker's pictures."
 )
@@ -112,6 +117,9 @@ def gate(
     timeout: str | None,
     evidence: Path,
     evidence_limit: str,
+    display: str | None,
+    camera: str | None,
+    confirm_on: str | None,
     accepted: Path | None,
     json_: Path | None,
     junit: Path | None,
@@ -137,6 +145,9 @@ def gate(
             timeout=None if timeout is None else options.seconds(timeout),
             evidence=evidence,
             evidence_limit=size(evidence_limit),
+            display=display,
+            camera=camera,
+            confirm_on=confirm_on,
             accepted=accepted,
             json=json_,
             junit=junit,

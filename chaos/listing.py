@@ -14,7 +14,7 @@ from rich.text import Text
 from chaos import conditions, updates
 from chaos.errors import Misuse, nearest
 from chaos.scenarios import load, scenario_folder
-from chaos.topology import from_toml
+from chaos.topology import CHOICES, choices_of, from_toml
 
 HOMES = ("ada", "grace", "lin")
 
@@ -76,6 +76,13 @@ def _nodes() -> Iterator[tuple[str, ...]]:
         yield node.name, node.role, ", ".join(node.ports)
 
 
+def _choices() -> Iterator[tuple[str, ...]]:
+    described = tomllib.loads((updates.home_folder() / "home.toml").read_text())
+    for what in CHOICES:
+        first, *others = choices_of(described, what)
+        yield f"--{what}", ", ".join((f"{first} (if nothing is said)", *others))
+
+
 _Section = tuple[str, tuple[str, ...], Callable[[], Iterator[tuple[str, ...]]]]
 SECTIONS: dict[str, _Section] = {
     "scenarios": ("Scenarios that come with ownframe", ("name", "file", "cases", "what may happen"), _scenarios),
@@ -83,6 +90,7 @@ SECTIONS: dict[str, _Section] = {
     "toxics": ("Toxics, and the ladders that are drawn from, calm first", ("kind", "what it does", "ladder"), _toxics),
     "updates": ("Updates to lay over the reference home", ("name", "stacks", "is", "what it changes"), _updates),
     "links": (f"Links of the reference home of {', '.join(HOMES)}", ("link", "who dials", "whom"), _links),
+    "choices": ("What may be chosen of it", ("option", "names"), _choices),
     "nodes": ("Its nodes", ("node", "role", "ports"), _nodes),
 }
 """Title, columns and rows, by the word that asks for it."""

@@ -1,4 +1,4 @@
-"""Files into luma planes, frame by frame: JPEGs at once, whatever else PyAV opens through it.
+"""Files into luma planes, frame by frame: JPEGs at once, whatever else PyAV opens through it; and videos as they come.
 
 The only module that imports `av` for reading. Files come from strangers: nothing that a file names is opened, nothing
 larger than `frames.MAX_PIXELS` is decoded, and one frame is held at a time.
@@ -6,7 +6,9 @@ larger than `frames.MAX_PIXELS` is decoded, and one frame is held at a time.
 
 from __future__ import annotations
 
+import os
 import stat
+import time
 from typing import TYPE_CHECKING
 
 import av
@@ -74,6 +76,52 @@ def shots(file: Path, *, quick: bool = True) -> Iterator[Shot]:
             yield from _video(opened)
     except OSError as refused:
         yield _unread(0, f"the file cannot be read: {refused.strerror or refused}")
+
+
+class Unopened(Exception):  # noqa: N818 - a state of somebody else's video, told in its words
+    """A live video cannot be opened, broke off, or fell silent."""
+
+
+_PLAYED = {"max_pixels": str(frames.MAX_PIXELS)}
+_LIVE = {"rtsp_transport": "tcp", "fflags": "nobuffer", "flags": "low_delay", "analyzeduration": "500000"}
+"""What comes while a stream is looked into (microseconds) is let go of: shown afterwards it would be shown late."""
+
+
+def live(source: str, patience: float) -> Iterator[frames.Picture | None]:
+    """Yield each frame of the first video of `source` as (H, W, 3) RGB when it comes; None for what cannot be decoded.
+
+    `source` is whatever PyAV opens: an address, or a path. A file is played at its own pace. Each frame has a size of
+    its own. Raises `Unopened` when it cannot be opened, when nothing came for `patience` seconds, and when it broke.
+    """
+    began = time.monotonic()
+    paced = "://" not in source and _is_file(source)
+    options = _PLAYED if paced else _PLAYED | _LIVE
+    try:
+        with av.open(source, options=dict(options), timeout=(2 * patience, patience)) as container:
+            if not container.streams.video:
+                raise Unopened(f"{source} has no video")
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1  # more threads hold frames back
+            for packet in container.demux(stream):
+                try:
+                    pictures = packet.decode()
+                except (av.FFmpegError, ValueError):
+                    yield None
+                    continue
+                for picture in pictures:
+                    if paced and picture.time is not None:
+                        time.sleep(max(0.0, began + picture.time - time.monotonic()))
+                    yield None if picture.is_corrupt else np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
+    except (av.FFmpegError, OSError, ValueError) as broken:
+        why = getattr(broken, "strerror", None) or str(broken) or type(broken).__name__
+        raise Unopened(f"{source}: {why}") from broken
+
+
+def _is_file(source: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(source).st_mode)  # noqa: PTH116 - a path that PyAV opens, whatever it looks like
+    except OSError:
+        return False
 
 
 def _unread(number: int, reason: str) -> Shot:

@@ -17,7 +17,7 @@ import msgspec
 from chaos.conditions import Conditions
 from chaos.errors import Misuse
 
-Feed: TypeAlias = Literal["still", "stream"]
+Feed: TypeAlias = Literal["still", "stream", "video"]
 DEFAULT_CAMERA = "living-room"
 NodeFault: TypeAlias = Literal[
     "paused", "detached", "new address", "clock", "restarted", "emptied", "rolled out", "rolled back"
@@ -67,7 +67,7 @@ class Ask(_Step, frozen=True, tag="ask"):
 
     def simpler(self) -> Iterator[Step]:
         """Yield the same ask for a still."""
-        if self.feed == "stream":
+        if self.feed != "still":
             yield msgspec.structs.replace(self, feed="still")
 
 

@@ -36,6 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--display", default="headless", help="what the hubs' screens are (default: headless; chromium)")
     group.addoption("--camera", default="reference", help="what the cameras are (default: reference)")
     group.addoption(
+        "--confirm-on", metavar="DISPLAY", help="execute each finding on this display too, such as chromium"
+    )
+    group.addoption(
         "--compose",
         metavar="FILE",
         action="append",
@@ -75,6 +78,7 @@ class _Session:
                 database=option("--hypothesis-database"),
                 display=option("--display"),
                 camera=option("--camera"),
+                confirm_on=option("--confirm-on"),
             )
             self._run = Run(settings, say=self._say)
         return self._run

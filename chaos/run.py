@@ -23,7 +23,7 @@ from chaos.compose import System, read, understand
 from chaos.conditions import Conditions, Fault
 from chaos.contracts import Contract
 from chaos.contracts.declared import Declared
-from chaos.contracts.reference import Reference
+from chaos.contracts.reference import Reference, topology_of
 from chaos.errors import Misuse, OwnframeError, nearest
 from chaos.evidence import LIMIT as EVIDENCE_LIMIT
 from chaos.fingerprints import Mechanism, mechanism
@@ -99,8 +99,9 @@ class Settings(msgspec.Struct, frozen=True):
     `evidence_limit` is how many bytes the pictures in `evidence` may take.
     `cases` is how many plans a chapter executes (None: as many as its scenario says), `shrink_budget` how many
     executions, and `shrink_seconds` how long, shrinking may take; `looks` how often everybody looks again at the end of
-    a drawn plan. With `known`, plans of the register are executed
-    before others are drawn; `database` is where Hypothesis keeps what it drew, see `chaos.drawn`.
+    a drawn plan. With `known`, plans of the register are executed before others are drawn; `database` is where
+    Hypothesis keeps what it drew, see `chaos.drawn`. A finding is executed again with the display `confirm_on`, where
+    that is another one.
     """
 
     stack: str = "process"
@@ -116,6 +117,7 @@ class Settings(msgspec.Struct, frozen=True):
     database: str | None = None
     display: str = "headless"
     camera: str = "reference"
+    confirm_on: str | None = None
 
     @property
     def choices(self) -> dict[str, str]:
@@ -130,6 +132,26 @@ class CaseResult(msgspec.Struct, frozen=True):
     frames: tuple[Judged, ...]
     leaks: tuple[Judged, ...]
     leaking_ask: int | None = None
+
+
+class Confirmation(msgspec.Struct, frozen=True):
+    """What a finding's plan came to with another display: leaked in `hits` of `tries` executions.
+
+    `why` says what kept it from being executed as often as it should, `picture` is where the first leak stands in full.
+    """
+
+    display: str
+    hits: int
+    tries: int
+    picture: Path | None = None
+    why: str = ""
+
+    def text(self) -> str:
+        """Return it in one sentence."""
+        said = "confirmed" if self.hits else "not confirmed"
+        often = f": {self.hits} of {self.tries} times" if self.tries else ""
+        picture = f"; picture: {self.picture}" if self.picture is not None else ""
+        return f"{said} on {self.display}{often}{picture}" + (f" ({self.why})" if self.why else "")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -152,6 +174,12 @@ class Finding(msgspec.Struct, frozen=True):
     """Where the picture turned foreign; None where nothing was captured of its case."""
     capture: Path | None = None
     """The packets of its case, for Wireshark."""
+    confirmed: Confirmation | None = None
+
+    @property
+    def remarks(self) -> str:
+        """What else is to be said of it: on which other display it was confirmed, and the note."""
+        return "; ".join(filter(None, (self.confirmed.text() if self.confirmed else "", self.note)))
 
     @property
     def fingerprint(self) -> str:
@@ -168,7 +196,7 @@ class Finding(msgspec.Struct, frozen=True):
             f"reproduced {self.hits} of {self.tries} times; picture: {self.picture or 'kept small only'}{packets}\n"
             f"finding {self.fingerprint}"
             + (f"; again: ownframe replay {self.replay}" if self.replay else "")
-            + (f"\n{self.note}" if self.note else "")
+            + (f"\n{self.remarks}" if self.remarks else "")
         )
 
 
@@ -215,6 +243,18 @@ def own_system(compose: Sequence[Path], update: str | None) -> System:
     return system
 
 
+def _check_confirming(settings: Settings, update: Update | None) -> None:
+    if settings.compose:
+        raise Misuse(
+            f"--confirm-on {settings.confirm_on} is another display of the reference home; the screens of your own "
+            "home system are what its file says"
+        )
+    topology_of(_ANY, update, settings.choices | {"display": str(settings.confirm_on)})
+
+
+_ANY = ("ada", "grace", "lin")
+
+
 class Run:
     """Everything of one invocation. Use it as a context: leaving it ends every process."""
 
@@ -239,6 +279,8 @@ class Run:
             updates.check_runs_here(self.update, settings.stack)
         what = "yours" if self.system is not None else self.update.name if self.update else "reference"
         label = f"{settings.stack}-{what}"
+        if settings.confirm_on is not None:
+            _check_confirming(settings, self.update)
         folder = folder or evidence.new_folder(settings.evidence.resolve(), label)
         self.evidence = evidence.Evidence(folder, settings.evidence_limit)
         self.findings: list[Finding] = []
@@ -543,6 +585,7 @@ class Chapter:
         number = len(self.run.findings)
         hits = tries = 0
         note = ""
+        confirmed = None
         self.run.say("shrinking the plan")
         self.run.findings.append(self._told(drawn, drawn, first, 1, 1, earlier=earlier))
         self._write(number)  # whatever becomes of us, what was found is there
@@ -552,15 +595,45 @@ class Chapter:
             for _ in range(CONFIRMATIONS):
                 hits += fails(search.best)
                 tries += 1
+            confirmed = self._confirmed(number, search.best, earlier)
         except OwnframeError as failed:
             note = f"looking further ended early: {failed}"
         finally:
             if not tries:
                 hits, tries = search.seen(search.best)
                 hits, tries = hits + (search.best == drawn), tries + (search.best == drawn)
-            self.run.findings[number] = self._told(search.best, drawn, latest[search.best], hits, tries, note, earlier)
+            told = self._told(search.best, drawn, latest[search.best], hits, tries, note, earlier)
+            self.run.findings[number] = msgspec.structs.replace(told, confirmed=confirmed)
             self._write(number, last=True)
         return self.run.findings[number]
+
+    def _confirmed(self, number: int, plan: Plan, earlier: Plan | None) -> Confirmation | None:
+        """Execute a shrunk plan with the display that findings are confirmed on, in a run and home of its own."""
+        display = self.run.settings.confirm_on
+        if display is None or display == self.run.settings.display:
+            return None
+        self.run.say(f"executing the shrunk plan on {display}")
+        settings = msgspec.structs.replace(self.run.settings, display=display, confirm_on=None)
+        folder = self.run.evidence.folder / f"findings/{number + 1}/on-{display}"
+        hits = tries = 0
+        picture: Path | None = None
+        why = ""
+        try:
+            with Run(settings, folder=folder, say=self.run.say) as other:
+                chapter = Chapter(other, self.name, self.home.owners, self.rules)
+                for _ in range(CONFIRMATIONS):
+                    leaks = chapter.again(plan, earlier).leaks
+                    tries += 1
+                    hits += bool(leaks)
+                    if leaks and picture is None:
+                        stored = other.evidence.full(leaks[0].frame.digest)
+                        picture = stored if stored.exists() else None
+                conclusion = chapter.close()
+                if not hits:
+                    why = "; ".join(conclusion.doubts)
+        except OwnframeError as failed:  # the finding is one, whatever becomes of this
+            why = str(failed)
+        return Confirmation(display, hits, tries, picture, why)
 
     def _earlier(self, leak: Judged) -> Plan | None:
         """Return the plan of the case that a carried-over picture comes from."""

@@ -98,7 +98,7 @@ def _met_restart(exchange: Exchange, span: Span, adjacent: list[Link], all_: Seq
     """Count what broke of a stream that ran through the node, or what the hub's first ask afterwards had from it."""
     ask = exchange.asked
     if ask.began < span.began:
-        carried = [k for k in adjacent if k in (exchange.way[0], exchange.way[-1])] if ask.feed == "stream" else []
+        carried = [k for k in adjacent if k in (exchange.way[0], exchange.way[-1])] if ask.feed != "still" else []
         return sum(meter.ended(k.name, span.began, min(span.ready, exchange.until)) for k in carried)
     after = [e.asked for e in all_ if e.asked.hub == ask.hub and e.asked.began >= span.ready]
     if after and min(after, key=lambda a: a.began) is ask:

@@ -450,6 +450,25 @@ def test_a_display_is_asked_by_looking_always_or_by_a_request():
 
 
 @pytest.mark.parametrize(
+    ("display", "expected"),
+    [
+        ("chromium::9222#page=/feed", Screen("watched", 9222, "chromium:{address}#page=/feed")),
+        ("stream:rtsp://:8554/screen#late=0.2", Screen("watched", 8554, "stream:rtsp://{address}/screen#late=0.2")),
+        ("stream:/dev/video0", Screen("watched", 0, "stream:/dev/video0")),
+        ("folder:/var/screens/lin", Screen("watched", 0, "folder:/var/screens/lin")),
+    ],
+)
+def test_a_display_is_whatever_the_harness_can_watch(display, expected):
+    given = {"ownframe.role": "hub", "ownframe.display": display, "ownframe.ask": "always"}
+    assert labels("hub", given).screen == expected
+
+
+def test_a_display_that_is_seen_whoever_looks_is_not_asked_by_looking():
+    with pytest.raises(Misuse, match=r"seen whoever looks; expected ownframe\.ask with always, or with a request"):
+        labels("hub", {"ownframe.role": "hub", "ownframe.display": "folder:/x"})
+
+
+@pytest.mark.parametrize(
     ("given", "told"),
     [
         ({"owner": "Ada Lovelace"}, "lower-case letters"),

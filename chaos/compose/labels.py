@@ -24,7 +24,8 @@ LABELS = {
     "lens": "camera: what it films from; env:NAME, or the address or path as your file has it",
     "lens.serves": "camera: mjpeg, still, rtsp or file, where `lens` does not say it",
     "picture": "camera: where a still of it is had past every link, :PORT/PATH",
-    "display": "hub: where its screen is seen, http://:PORT/PATH (a picture or MJPEG), or operator:PORT",
+    "display": "hub: where its screen is seen, http://:PORT/PATH (a picture or MJPEG), operator:PORT, chromium::PORT, "
+    "stream:rtsp://:PORT/PATH or folder:PATH",
     "ask": "hub: look, always, or a request such as POST :PORT/PATH; {owner} and {camera} are filled in",
     "close": "hub: the request that closes the feed, where `ask` is one",
     "sign-in": "hub: the request that changes its account; without it accounts are not changed",
@@ -50,9 +51,12 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Screen(msgspec.Struct, frozen=True):
-    """Where a hub's screen is seen: ``http`` (a picture or MJPEG at a path) or ``operator`` (that contract)."""
+    """Where a hub's screen is seen: ``http`` (a picture or MJPEG at a path), ``operator`` (that contract), ``watched``.
 
-    kind: Literal["http", "operator"]
+    The path of a watched one is words of ``docs/displays.md``, with ``{address}`` where the hub's port is; 0: no port.
+    """
+
+    kind: Literal["http", "operator", "watched"]
     port: int
     path: str = "/"
 
@@ -161,7 +165,19 @@ class _Reader:
             return Screen("operator", int(match[1]), "")
         if match := re.fullmatch(r"http://:(\d{1,5})(/\S*)?", value):
             return Screen("http", int(match[1]), match[2] or "/")
-        raise self._wrong("display", repr(value), "http://:PORT/PATH on the hub itself, or operator:PORT")
+        if re.match(r"(?:chromium|stream|folder):.", value):
+            return self._watched(value)
+        raise self._wrong("display", repr(value), f"{LABELS['display'].partition(', ')[2]} on the hub itself")
+
+    def _watched(self, value: str) -> Screen:
+        if self._given.get("ask", "look") == "look":
+            raise self._wrong(
+                "display", f"{value!r}, which is seen whoever looks", f"{PREFIX}ask with always, or with a request"
+            )
+        found = re.search(r"(?<=:):(\d{1,5})|(?<=//):(\d{1,5})", value.partition("#")[0])
+        if found is None:
+            return Screen("watched", 0, value)
+        return Screen("watched", int(found[1] or found[2]), value[: found.start()] + "{address}" + value[found.end() :])
 
     def _ask(self) -> Literal["look", "always"] | Request:
         value = self._given.get("ask", "look")

@@ -184,7 +184,7 @@ def _node(service: Service, said: Labels, names: Mapping[str, str], hops: Iterab
     numbers = {h.link.port: int(h.link.port) for h in hops if h.link.server == name}
     handles = [said.picture, said.close, said.sign_in, said.ask if isinstance(said.ask, Request) else None]
     numbers |= {str(r.port): r.port for r in handles if r is not None}
-    if said.screen is not None:
+    if said.screen is not None and said.screen.port:
         key = "operator" if said.screen.kind == "operator" else str(said.screen.port)
         numbers[key] = said.screen.port
     container = service.container

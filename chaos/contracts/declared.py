@@ -18,6 +18,7 @@ from chaos import frames, updates
 from chaos.contracts import Hub, Plane, unlike
 from chaos.displays import Display
 from chaos.displays.headless import Headless
+from chaos.displays.screens import Seen, seen
 from chaos.displays.web import Web
 from chaos.errors import Surroundings
 from chaos.plan import NodeFault
@@ -82,7 +83,7 @@ class _Looked:
 
     def ask(self, camera: str, feed: str) -> int:  # noqa: ARG002 - it shows one
         """Look."""
-        self._screen.look("stream" if feed == "stream" else "still")
+        self._screen.look("still" if feed == "still" else "stream")
         return next(self._asks)
 
     def wait_settled(self, ask: int, seconds: float) -> AskState:  # noqa: ARG002 - one at a time
@@ -98,13 +99,14 @@ class _Looked:
 class _Watched:
     """A hub whose screen is watched all the time; asked by a request, or never since it always shows."""
 
-    def __init__(self, screen: Web, said: Labels, port: _Port, reader: Reader) -> None:
+    def __init__(self, screen: Web | Seen, said: Labels, port: _Port, reader: Reader) -> None:
         self._screen, self._said, self._port, self._reader = screen, said, port, reader
         self._asks = itertools.count(1)
         self._began = 0.0
         self._read: tuple[str, Reading] | None = None
         self.always_on = said.ask == "always"
-        screen.look("stream")
+        if isinstance(screen, Web):
+            screen.look("stream")
 
     def sign_in(self, owner: str) -> bool:
         """Change the account where that is declared."""
@@ -198,7 +200,7 @@ class Declared:
         self.hubs: dict[str, Hub] = {}
         self.displays: dict[str, Display] = {}
         self._cameras: dict[str, tuple[_Port, Labels]] = {}
-        self._open: list[_Port | HubRemote | Web] = []
+        self._open: list[_Port | HubRemote | Web | Seen] = []
         hubs = [system.labels[n.name] for n in system.topology.with_role("hub")]
         self.changes_accounts = all(h.sign_in is not None or (h.screen and h.screen.kind == "operator") for h in hubs)
 
@@ -223,6 +225,12 @@ class Declared:
                 remote = HubRemote(node, stack.address(node, "operator"))
                 self._open.append(remote)
                 self.hubs[owner], self.displays[owner] = _Operated(remote, passwords), Headless(owner, remote)
+                continue
+            if mine.screen.kind == "watched":
+                at = stack.address(node, str(mine.screen.port)) if mine.screen.port else ""
+                watched = seen(owner, mine.screen.path.replace("{address}", at))
+                self._open.append(watched)
+                self.displays[owner], self.hubs[owner] = watched, _Watched(watched, mine, self._port(node), reader)
                 continue
             url = f"http://{stack.address(node, str(mine.screen.port))}{mine.screen.path}"
             screen = Web(owner, url, watched=mine.ask != "look")

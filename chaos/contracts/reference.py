@@ -14,7 +14,7 @@ from chaos.displays.screens import opened
 from chaos.errors import Surroundings
 from chaos.plan import DEFAULT_CAMERA, NodeFault
 from chaos.remote import AskState, HubRemote, Refused, Remote
-from chaos.topology import Topology, fill, from_toml
+from chaos.topology import CHOICES, Topology, fill, from_toml
 from chaos.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -60,7 +60,6 @@ class Reference:
     """
 
     changes_accounts = True
-    lacks: frozenset[NodeFault] = frozenset()
 
     def __init__(
         self, owners: tuple[str, ...], update: Update | None = None, choices: Mapping[str, str] | None = None
@@ -68,6 +67,9 @@ class Reference:
         self._source = updates.home_folder()
         self.owners = owners
         self.topology = topology_of(owners, update, choices)
+        others = (choices or {}).get("camera", CHOICES["camera"]) != CHOICES["camera"]
+        # whoever films with somebody else's programs has a camera whose clock is the machine's
+        self.lacks: frozenset[NodeFault] = frozenset({"clock"}) if others else frozenset()
         folders = updates.touched(update)
         changed = (n for n in self.topology.nodes if n.source in folders or "common" in folders)
         self.updated = tuple(n.name for n in changed if (self._source / n.source).is_dir())

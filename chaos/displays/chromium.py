@@ -88,6 +88,10 @@ class Chromium:
         """Return the raster of that name."""
         return self._journal.raster(digest)
 
+    def now(self) -> Shown:
+        """Return what was shown last."""
+        return self._journal.now
+
     def forget(self) -> None:
         """Drop what was collected."""
         self._journal.forget()

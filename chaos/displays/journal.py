@@ -68,6 +68,13 @@ class Journal:
         with self._lock:
             return self._pictures[self._entries[-1].digest] if self._entries else None
 
+    @property
+    def now(self) -> Shown:
+        """What was shown last; there must have been something."""
+        with self._lock:
+            entry = self._entries[-1]
+            return Shown(entry.at, entry.until, entry.digest)
+
     def wait_first(self, seconds: float) -> bool:
         """Return whether anything was shown within that time."""
         with self._lock:

@@ -57,6 +57,7 @@ class Session(msgspec.Struct, frozen=True):
     seconds: float | None
     shrink_budget: int
     command: tuple[str, ...] | None
+    chosen: dict[str, str] = {}
 
 
 class Came(msgspec.Struct, frozen=True):
@@ -185,6 +186,7 @@ class Cluster(Crew):
             seconds=seconds,
             shrink_budget=terms.shrink_budget,
             command=None if terms.command == WORKER else terms.command,
+            chosen=terms.chosen,
         )
 
     def _take(self, future: Any) -> None:
@@ -308,6 +310,7 @@ def hold(session: Session, tell: Callable[[Sight], object], is_over: Callable[[]
                 until=None if session.seconds is None else began + session.seconds,
                 cases=session.cases,
                 command=session.command or WORKER,
+                chosen=session.chosen,
             ),
             lambda: watch(),  # noqa: PLW0108 - it needs the crew, and the crew it
         )

@@ -117,6 +117,7 @@ class Terms(msgspec.Struct, frozen=True):
     looks: int = LOOKS
     evidence_limit: int = LIMIT
     command: tuple[str, ...] = WORKER
+    chosen: dict[str, str] = {}
 
 
 class Crew:
@@ -225,6 +226,7 @@ class Crew:
             compose=terms.compose,
             looks=terms.looks,
             evidence_limit=terms.evidence_limit,
+            chosen=terms.chosen,
         )
         with theirs, log.open("ab") as output:
             process = subprocess.Popen(

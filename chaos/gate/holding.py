@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from chaos import evidence, updates
+from chaos.contracts.reference import topology_of
 from chaos.errors import Misuse, OwnframeError, nearest
 from chaos.gate import accepted as acceptances
 from chaos.gate import ci, page, result, seeds
@@ -47,6 +48,9 @@ class Gate:
         update = updates.find(options.update) if options.update else None
         if update is not None:
             updates.check_runs_here(update, stack)
+        choices = {name: value for name, value in options.chosen.items() if name != "confirm_on"}
+        for chosen in (choices, {"display": options.confirm_on} if options.confirm_on else {}):
+            topology_of(("ada", "grace", "lin"), update, chosen)  # raises Misuse for what there is not
         accepted = () if options.accepted is None else acceptances.read(options.accepted)
         name = update.name if update is not None else "reference" if compose is None else "yours"
         self.folder = evidence.new_folder(options.evidence.resolve(), f"gate-{stack}-{name}")
@@ -79,6 +83,7 @@ class Gate:
             cases=options.budget.cases,
             accepted=frozenset(a.fingerprint for a in accepted if not a.expired(self._began_at.date())),
             command=options.command,
+            chosen=options.chosen,
         )
         address = engine(options.engine)
         self.crew = Crew(terms, self._tick) if address is None else Cluster(terms, address or None, self._tick)

@@ -199,6 +199,8 @@ class Brief(msgspec.Struct, frozen=True):
     compose: tuple[str, ...] = ()
     looks: int = 1
     evidence_limit: int = LIMIT
+    chosen: dict[str, str] = {}
+    """Of `chaos.run.Settings`: `display`, `camera`, `confirm_on`, where they were chosen."""
 
 
 class Line:

@@ -84,4 +84,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     junit: Path | None = None
     shrink_budget: int = SHRINK_BUDGET
     looks: int = LOOKS
+    display: str | None = None
+    camera: str | None = None
+    confirm_on: str | None = None
     command: tuple[str, ...] = WORKER
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """Return what of the home system was chosen, and on which display findings are confirmed."""
+        named = {"display": self.display, "camera": self.camera, "confirm_on": self.confirm_on}
+        return {name: value for name, value in named.items() if value is not None}

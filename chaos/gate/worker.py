@@ -188,6 +188,7 @@ class Worker:
                 looks=brief.looks,
                 evidence_limit=brief.evidence_limit,
             )
+            settings = msgspec.structs.replace(settings, **brief.chosen)
             self._run = Run(settings, folder=folder, say=self._say, on_case=self._tell_case)
         return self._run
 
@@ -373,7 +374,7 @@ class Worker:
                     picture=None if finding.picture is None else str(finding.picture),
                     hits=finding.hits,
                     tries=finding.tries,
-                    note=finding.note,
+                    note=finding.remarks,
                     fingerprint=finding.fingerprint,
                     replay=None if finding.replay is None else str(finding.replay),
                 )

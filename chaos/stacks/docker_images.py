@@ -41,6 +41,7 @@ IMAGE = "ownframe.image"
 _BUNDLES = (CA_SETTING, "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 """Build arguments that every engine knows, and keeps out of an image's history and of its cache."""
+_GO_SETTINGS = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE")
 _PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "timeout", "proxy")
 _TOXIPROXY = """FROM scratch
 COPY toxiproxy-server /toxiproxy-server
@@ -217,7 +218,7 @@ class Images:
 
 
 def _settings() -> dict[str, bytes]:
-    """Return pip's settings of this environment and its bundle of certificates, for the stage that installs."""
+    """Return pip's and Go's settings of this environment and its bundle of certificates, for stages that install."""
     lines = ["[global]"]
     for name in _PIP_SETTINGS:
         value = os.environ.get(f"PIP_{name.upper().replace('-', '_')}")
@@ -232,7 +233,8 @@ def _settings() -> dict[str, bytes]:
         except OSError as wrong:
             raise Misuse(f"{setting} is {bundle!r} ({wrong.strerror}); expected a file of certificates") from None
         lines.append("cert = /build/ca.pem")
-    return files | {"pip.conf": "\n".join((*lines, "")).encode()}
+    go = "".join(f"{name}={os.environ[name]}\n" for name in _GO_SETTINGS if os.environ.get(name))
+    return files | {"pip.conf": "\n".join((*lines, "")).encode(), "go.env": go.encode()}
 
 
 def _failed(tag: str, said: Sequence[str], pins: str) -> OwnframeError:

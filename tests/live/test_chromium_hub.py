@@ -82,6 +82,23 @@ def test_every_owner_sees_their_own_camera_as_still_and_as_stream(running):
         assert max(j.guilty.tiles for j in judged if j.frame.hub == owner and j.guilty) >= 10
 
 
+def test_a_video_plays_natively(running):
+    """H.264 from the camera's encoder to the browser's own decoder: many pictures of one ask, each of them read."""
+    home, _, _ = running
+    for _ in range(5):
+        case = home.case()
+        case.ask("ada", feed="video")
+        deadline = time.monotonic() + 10
+        while len(set(case.captured("ada"))) < 15 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        plays = "event=video-left" not in home.stack.tail("ada.hub", 40).rpartition("event=picture")[2]
+        frames = judge(home.finish(case), Rules())
+        assert not [j for j in frames if j.verdict not in (Verdict.OWN, Verdict.BLANK)]
+        if plays and sum(j.verdict is Verdict.OWN for j in frames) >= 15:
+            return
+    pytest.fail("in none of five cases a video played on")
+
+
 def test_a_guest_sees_their_own_camera_and_nothing_of_whose_hub_it_was(running):
     home, _, _ = running
     events = executed(home, Ask("ada"), ChangeAccount("ada", "lin"), Ask("ada"))

@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 import aiohttp
+from adaptive import Adaptive, address
 from aiohttp import web
 from feed import Failed, Painter
 from last_frame import POLICIES, LastFrame
@@ -214,10 +215,10 @@ class Hub:
         if account is None:
             raise Failed("nobody is signed in")
         await self._player.play(
-            f"{self._relay}/v1/cameras/{quote(ask.camera, safe='')}/{ask.feed}?width={ask.width}",
+            self._relay + address(quote(ask.camera, safe=""), ask.feed, ask.width),
             {"Authorization": f"Bearer {account.token}", "X-Request-Id": ask.id},
             ask.feed,
-            lambda: self._shown(ask, stream=ask.feed == "stream"),
+            lambda: self._shown(ask, stream=ask.feed != "still"),
         )
 
     def _shown(self, ask: Ask, *, stream: bool = False) -> None:
@@ -226,8 +227,9 @@ class Hub:
             node.log("picture", request=ask.id, ask=ask.number, camera=ask.camera)
         ask.settle("picture")
         if stream and ask.deadline is not None:
-            # From the first picture on, the next one has its own time.
-            ask.deadline.reschedule(asyncio.get_running_loop().time() + self._feed_idle)
+            # From the first picture on, the next one has its own time; a still that follows a video, that of both.
+            idle = self._feed_idle * (2 if ask.feed == "video" else 1)
+            ask.deadline.reschedule(asyncio.get_running_loop().time() + idle)
 
 
 def control(hub: Hub, screen: Screen | BrowserScreen) -> web.Application:
@@ -259,8 +261,8 @@ def control(hub: Hub, screen: Screen | BrowserScreen) -> web.Application:
     async def ask(request: web.Request) -> web.Response:
         values = await node.body(request)
         kind, width = word(values, "feed", "still"), values.get("width", 1024)
-        if kind not in ("still", "stream"):
-            raise Problem(400, "feed is neither still nor stream")
+        if kind not in ("still", "stream", "video"):
+            raise Problem(400, "feed is neither still nor stream nor video")
         if not isinstance(width, int) or isinstance(width, bool):
             raise Problem(400, "width is no whole number")
         await screen.tapped()
@@ -338,7 +340,8 @@ async def main() -> None:
         else:
             screen = Screen(int(node.number("JOURNAL_LIMIT", 400)))
             player = Painter(session, screen)
-        hub = Hub(session, node.text("RELAY_URL"), screen, player, policy)
+        video = [node.number(*s) for s in (("VIDEO_FIRST", 0.5), ("VIDEO_IDLE", 0.5), ("VIDEO_AGAIN", 2.0))]
+        hub = Hub(session, node.text("RELAY_URL"), screen, Adaptive(player, *video), policy)
         await node.serve({"OPERATOR": control(hub, screen)})
         with contextlib.suppress(Problem):
             await hub.close()

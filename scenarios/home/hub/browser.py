@@ -348,7 +348,7 @@ class Screen:
     def _hear(self, told: dict[str, Any]) -> None:
         if told["what"] == "tapped":
             self._tapped.set()
-        elif told["what"] in ("loaded", "failed"):
+        elif told["what"] in ("loaded", "failed", "frame"):
             self._hearing(told)
 
 
@@ -361,7 +361,7 @@ class Player:
 
     async def play(self, url: str, headers: dict[str, str], kind: str, shown: Callable[[], None]) -> None:
         """Show a still, or a stream until it ends, and call `shown` whenever more of it came; `Failed` if it broke."""
-        feed = _Feed(next(self._feeds), url, self._screen)
+        feed = _Feed(next(self._feeds), url, kind, self._screen)
         try:
             await self._screen.browser.headers(headers)
             self._screen.hearing(feed.hear)
@@ -384,8 +384,9 @@ class Player:
 class _Feed:
     """What is known of a feed that the page shows."""
 
-    def __init__(self, number: int, url: str, screen: Screen) -> None:
+    def __init__(self, number: int, url: str, kind: str, screen: Screen) -> None:
         self.number = number
+        self._kind = kind
         self.loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.loaded.add_done_callback(lambda known: known.cancelled() or known.exception())  # nobody may be waiting
         self._url = url
@@ -413,6 +414,8 @@ class _Feed:
             return
         if told["what"] == "failed":
             self._breaks(self._answer or str(told["why"]))
+        elif told["what"] == "frame":
+            self._came.set()
         elif not self.loaded.done():
             self.loaded.set_result(None)
 
@@ -425,10 +428,12 @@ class _Feed:
         elif name == "responseReceived" and values["response"]["status"] != 200:
             self._answer = f"the relay answered {values['response']['status']}"
         elif name == "dataReceived":
+            if self._kind == "video":
+                return  # what came of a video may never be shown: the page tells of each of its pictures
             if not self._came.is_set() and not self.loaded.done():
                 self._screen.seq += 1  # rows of it may be on the screen from here on
             self._came.set()
-        elif name == "loadingFailed":
+        elif name == "loadingFailed" and self._kind != "video":  # a video plays on with what came, and then tells
             self._breaks(f"the feed broke off: {values.get('errorText')}")
 
     def _breaks(self, why: str) -> None:

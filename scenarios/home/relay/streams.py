@@ -17,7 +17,10 @@ class Broken(Exception):  # noqa: N818 - a camera's stream does
 
 
 class Streams:
-    """Pipes MJPEG streams. Either side's end, or a silence of `idle` seconds on either, ends both."""
+    """Pipes MJPEG streams, and H.264 where a hub asks for the form ``video``.
+
+    Either side's end, or a silence of `idle` seconds on either, ends both.
+    """
 
     def __init__(self, uplink: Uplink, first: float, idle: float) -> None:
         self._uplink = uplink
@@ -27,8 +30,11 @@ class Streams:
     async def stream(self, asked: web.Request, device: Device, width: int | None) -> web.StreamResponse:
         """Answer `asked` with the device's stream; `Unavailable` when not a byte of it comes in time."""
         request: str = asked["id"]
+        kind = "multipart/x-mixed-replace"
+        if asked.query.get("form") == "video":
+            kind, device = "video/mp4", Device(f"{device.url.rstrip('/')}/video", device.secret)
         async with self._uplink.stream(device, width, self._first, request) as upstream:
-            if upstream.content_type != "multipart/x-mixed-replace":
+            if upstream.content_type != kind:
                 raise Unavailable(503, "the camera gave something else than a stream")
             chunk = await self._first_chunk(upstream, device, request)
             response = web.StreamResponse(

@@ -1,6 +1,7 @@
 """A camera: films what its lens gets, and gives stills and MJPEG to whoever knows the device's secret.
 
-Public: ``GET /still?width=``, ``GET /stream?width=&fps=``, both with the header ``X-Device-Secret``.
+Public: ``GET /still?width=``, ``GET /stream?width=&fps=`` and, in H.264, ``GET /video/stream?width=&fps=``, all with
+the header ``X-Device-Secret``.
 Operator: ``GET /healthz``, ``GET /operator/clock``, ``POST /operator/clock`` with ``{offset_s, time_zone}``.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import importlib
 import sys
 import time
 from datetime import UTC, timedelta, tzinfo
@@ -141,7 +143,15 @@ def public(film: Film, secret: str) -> web.Application:
             except Problem:  # the lens is silent: the stream ends, as its viewer can see
                 return response
 
-    app.add_routes([web.get("/still", still), web.get("/stream", stream)])
+    async def video(request: web.Request) -> web.StreamResponse:
+        width = check(request)
+        rate = _asked_number(request, "fps", 10, 0.1, 30)
+        # a camera that nobody asks for video needs no encoder
+        module = await asyncio.to_thread(importlib.import_module, "video")
+        response: web.StreamResponse = await module.stream(request, film, width, rate)
+        return response
+
+    app.add_routes([web.get("/still", still), web.get("/stream", stream), web.get("/video/stream", video)])
     return app
 
 

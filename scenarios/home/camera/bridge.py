@@ -1,0 +1,198 @@
+"""A camera whose programs are somebody else's, as the relay and the operator know cameras.
+
+``CAMERA`` says which (``others.py``). Its programs film the lens and give pictures on this machine's loopback; this
+starts them, starts them again when they end, and hands on their bytes as they come, to whoever knows the device's
+secret. So what reaches a hub went through a pipeline that no one here wrote.
+
+Public: ``GET /still``, ``GET /stream`` and, of those that encode it, ``GET /video/stream``, all with the header
+``X-Device-Secret``; such a camera has one size and one rate of its own, whatever is asked for.
+Operator: ``GET /healthz``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+import aiohttp
+from aiohttp import web
+from others import KINDS, Camera
+
+from common import node
+from common.node import Problem
+
+LARGEST = 16 * 2**20
+AGAIN = 0.2
+"""Seconds until a program that ended is started again, and until a stream that broke is looked at again."""
+FORWARDED = ("Content-Type",)
+
+
+class Bridge:
+    """One camera's programs, and the way to their pictures. `patience` is how many seconds a picture may take."""
+
+    def __init__(self, session: aiohttp.ClientSession, camera: Camera, patience: float) -> None:
+        self._session = session
+        self._camera = camera
+        self._patience = patience
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep the programs running while it lasts, and look at their stream, so that they film before somebody asks.
+
+        Without a viewer motion encodes nothing, and makes the first who asks wait half a second.
+        """
+        tasks = [asyncio.create_task(self._keep()), asyncio.create_task(self._look())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep(self) -> None:
+        while True:
+            process = await asyncio.create_subprocess_exec(*self._camera.command, stdout=2)
+            try:
+                ended = await process.wait()
+                node.log("program-ended", program=self._camera.command[0], code=ended)
+            finally:
+                if process.returncode is None:
+                    process.terminate()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(process.wait(), 1.0)
+                if process.returncode is None:
+                    process.kill()
+            await asyncio.sleep(AGAIN)
+
+    async def _look(self) -> None:
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                quiet = aiohttp.ClientTimeout(total=None, sock_read=5.0)
+                async with self._session.get(self._camera.stream, timeout=quiet) as answer:
+                    async for _ in answer.content.iter_any():
+                        pass
+            await asyncio.sleep(AGAIN)
+
+    async def still(self) -> bytes:
+        """Return one picture as the program gave it; a `Problem` 503 when it gives none."""
+        timeout = aiohttp.ClientTimeout(total=self._patience)
+        try:
+            async with self._session.get(self._camera.still, timeout=timeout) as answer:
+                if answer.status != 200 or answer.content_type != "image/jpeg":
+                    raise Problem(503, f"the program answered {answer.status} with {answer.content_type}")
+                picture = await answer.content.read(LARGEST)
+        except (aiohttp.ClientError, TimeoutError, OSError) as broken:
+            raise Problem(503, f"the program: {node.failure(broken, self._camera.command[0])}") from broken
+        if not picture:
+            raise Problem(503, "the program gave an empty picture")
+        return picture
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """Hand on the program's pictures until either side ends it."""
+        return await self._hand_on(request, self._camera.stream, "multipart/x-mixed-replace")
+
+    async def video(self, request: web.Request) -> web.StreamResponse:
+        """Hand on the program's video; a `Problem` 404 when it has none."""
+        if self._camera.video is None:
+            raise Problem(404, "this camera gives no video")
+        return await self._hand_on(request, self._camera.video, "video/mp4")
+
+    async def _hand_on(self, request: web.Request, url: str, kind: str) -> web.StreamResponse:
+        """Answer with what comes from `url`; what broke has no last chunk."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._patience, sock_read=self._patience)
+        response: web.StreamResponse | None = None
+        try:
+            async with self._session.get(url, timeout=timeout) as answer:
+                if answer.status != 200 or answer.content_type != kind:
+                    raise Problem(503, f"the program answered {answer.status} with {answer.content_type}")
+                response = web.StreamResponse(headers={k: answer.headers[k] for k in FORWARDED})
+                await response.prepare(request)
+                async for chunk in answer.content.iter_any():
+                    await response.write(chunk)
+                return response
+        except (aiohttp.ClientError, TimeoutError, OSError) as broken:
+            sentence = node.failure(broken, self._camera.command[0])
+            node.log("stream-broke", request=request["id"], error=sentence)
+            if response is None:
+                raise Problem(503, f"the program: {sentence}") from broken
+            if request.transport is not None:
+                request.transport.abort()
+            return response
+
+
+def public(bridge: Bridge, secret: str) -> web.Application:
+    """Return what the relay speaks to."""
+    app = node.application()
+
+    def check(request: web.Request) -> None:
+        given = request.headers.get("X-Device-Secret", "")
+        if not hmac.compare_digest(given.encode(), secret.encode()):
+            raise Problem(403, "wrong device secret")
+
+    async def still(request: web.Request) -> web.Response:
+        check(request)
+        headers = {"Cache-Control": "no-store"}
+        return web.Response(body=await bridge.still(), content_type="image/jpeg", headers=headers)
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        check(request)
+        return await bridge.stream(request)
+
+    async def video(request: web.Request) -> web.StreamResponse:
+        check(request)
+        return await bridge.video(request)
+
+    app.add_routes([web.get("/still", still), web.get("/stream", stream), web.get("/video/stream", video)])
+    return app
+
+
+def operator(bridge: Bridge) -> web.Application:
+    """Return what the operator speaks to: a camera is ready once it gives pictures."""
+    app = node.application()
+
+    async def healthy(_: web.Request) -> web.Response:
+        try:
+            await bridge.still()
+        except Problem as lack:
+            return web.json_response({"ready": False, "missing": [str(lack)]}, status=503)
+        return web.json_response({"ready": True})
+
+    app.add_routes([web.get("/healthz", healthy)])
+    return app
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+async def main() -> None:
+    """Serve until told to end."""
+    kind = node.text("CAMERA")
+    if kind not in KINDS:
+        node.give_up(f"CAMERA is {kind!r}; expected one of {', '.join(KINDS)}")
+    secret, lens, patience = node.text("DEVICE_SECRET"), node.text("LENS"), node.number("LENS_TOTAL", 0.5)
+    with tempfile.TemporaryDirectory(prefix="camera-", ignore_cleanup_errors=True) as folder:
+        camera = KINDS[kind](lens, Path(folder), free_port)
+        if shutil.which(camera.command[0]) is None:
+            node.give_up(f"there is no {camera.command[0]} on PATH; install it, or take a camera that is there")
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+            bridge = Bridge(session, camera, patience)
+            async with bridge.running():
+                await node.serve({"LISTEN": public(bridge, secret), "OPERATOR": operator(bridge)})
+
+
+if __name__ == "__main__":
+    node.run(main)

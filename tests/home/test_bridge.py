@@ -1,0 +1,166 @@
+"""Cameras of somebody else's programs: the bridge in front of a program that is played. The real ones: tests/live."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .homes import COLOURS, Node, call, flat, free_address, wait_until
+
+PROGRAM = '''#!{python}
+"""Stands in for motion: reads its port from the file that it is told, and does as the files beside this one say."""
+import http.server, os, pathlib, re, sys, threading, time
+here = pathlib.Path(__file__).parent
+settings = pathlib.Path(sys.argv[2]).read_text()
+(here / "told").write_text(settings)
+(here / "pids").open("a").write(f"{{os.getpid()}}\\n")
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        picture = (here / "picture").read_bytes()
+        if self.path == "/current":
+            self.send_response(int((here / "status").read_text()))
+            self.send_header("Content-Type", (here / "kind").read_text())
+            self.send_header("Content-Length", str(len(picture)))
+            self.end_headers()
+            self.wfile.write(picture)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=B")
+        self.end_headers()
+        for _ in range(200):
+            self.wfile.write(b"--B\\r\\n\\r\\n" + picture + b"\\r\\n")
+            time.sleep(0.05)
+    def log_message(self, *_):
+        pass
+port = int(re.search(r"stream_port (\\d+)", settings)[1])
+http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+'''
+
+
+PICTURE = flat(COLOURS["ada"], (320, 180))
+
+
+def settings() -> dict[str, str]:
+    where = {"LISTEN": free_address(), "OPERATOR": free_address()}
+    return where | {"LENS": "http://127.0.0.1:1/lens/ada/living-room", "DEVICE_SECRET": "s"}
+
+
+class Program:
+    """What a program does, and how often it was started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        file = folder / "motion"
+        file.write_text(PROGRAM.format(python=sys.executable))
+        file.chmod(0o755)
+        self.gives(PICTURE)
+
+    def gives(self, picture: bytes, kind: str = "image/jpeg", status: int = 200) -> None:
+        for name, content in (("picture", picture), ("kind", kind.encode()), ("status", str(status).encode())):
+            part = self.folder / f".{name}"
+            part.write_bytes(content)
+            part.rename(self.folder / name)
+
+    @property
+    def pids(self) -> list[int]:
+        return [int(line) for line in (self.folder / "pids").read_text().split()]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Program]]:
+    folder = tmp_path_factory.mktemp("camera")
+    (folder / "bin").mkdir()
+    program = Program(folder / "bin")
+    path = f"{program.folder}:{os.environ['PATH']}"
+    node = Node("camera", "camera/bridge.py", folder / "log", CAMERA="motion", PATH=path, **settings())
+    node.wait_ready()
+    yield node, program
+    if node.process.poll() is None:
+        node.process.kill()
+        node.process.wait(5)
+
+
+@pytest.fixture
+def bridge(running: tuple[Node, Program]) -> Node:
+    return running[0]
+
+
+@pytest.fixture
+def program(running: tuple[Node, Program]) -> Iterator[Program]:
+    yield running[1]
+    running[1].gives(PICTURE)
+
+
+def still(node: Node, secret: str = "s"):
+    return call(node.listen, "/still?width=1024", X_Device_Secret=secret)
+
+
+def test_the_programs_own_bytes_are_handed_on(bridge: Node, program: Program) -> None:
+    answer = still(bridge)
+    assert (answer.status, answer.headers["Content-Type"], answer.headers["Cache-Control"]) == (
+        200,
+        "image/jpeg",
+        "no-store",
+    )
+    assert answer.data == (program.folder / "picture").read_bytes()
+
+
+def test_the_program_films_the_lens_and_listens_on_loopback_alone(bridge: Node, program: Program) -> None:
+    told = (program.folder / "told").read_text()
+    assert "netcam_url http://127.0.0.1:1/lens/ada/living-room\n" in told
+    assert "stream_localhost on" in told
+
+
+@pytest.mark.parametrize("path", ["/still", "/stream", "/video/stream"])
+def test_strangers_are_refused(bridge: Node, path: str) -> None:
+    assert call(bridge.listen, path, X_Device_Secret="other").status == 403
+    assert call(bridge.listen, path).status == 403
+
+
+def test_a_camera_without_video_says_so(bridge: Node) -> None:
+    answer = call(bridge.listen, "/video/stream", X_Device_Secret="s")
+    assert (answer.status, answer.json()) == (404, {"error": "this camera gives no video"})
+
+
+@pytest.mark.parametrize(
+    ("picture", "kind", "status"),
+    [(b"", "image/jpeg", 200), (b"<html>", "text/html", 200), (b"no", "image/jpeg", 500)],
+    ids=["an empty picture", "something else", "an error"],
+)
+def test_what_is_no_picture_is_not_handed_on(
+    bridge: Node, program: Program, picture: bytes, kind: str, status: int
+) -> None:
+    program.gives(picture, kind, status)
+    assert still(bridge).status == 503
+    assert call(bridge.operator, "/healthz").status == 503
+
+
+def test_a_program_that_ends_is_started_again(bridge: Node, program: Program) -> None:
+    os.kill(program.pids[-1], 9)
+    wait_until("it runs again", lambda: len(program.pids) == 2 and still(bridge).status == 200)
+    assert "event=program-ended program=motion code=-9" in bridge.log
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ({"CAMERA": "polaroid"}, "CAMERA is 'polaroid'; expected one of motion, go2rtc"),
+        ({"CAMERA": "go2rtc", "PATH": "/nowhere"}, "there is no go2rtc on PATH"),
+    ],
+)
+def test_a_camera_that_cannot_be_had_is_said_with_code_3(
+    start: Callable[..., Node], chosen: dict[str, str], told: str
+) -> None:
+    node = start("camera", "camera/bridge.py", **settings() | chosen)
+    assert node.process.wait(20) == 3
+    assert told in node.log
+
+
+def test_the_program_ends_with_the_bridge(bridge: Node, program: Program) -> None:
+    assert bridge.end() == 0
+    wait_until("it ended", lambda: not Path(f"/proc/{program.pids[-1]}").exists())
