@@ -41,12 +41,15 @@ from chaos.plan import (
     Plan,
     Reconnect,
     Restart,
+    Restore,
     Resume,
     RollBack,
     RollOut,
+    Say,
     SetClock,
     SetConditions,
     Step,
+    Suspend,
     When,
 )
 from chaos.plan import Clear as ClearStep
@@ -218,6 +221,11 @@ class Household(RuleBasedStateMachine):
         """The owner in front of `home`'s hub summons `camera` and waits until the hub has settled."""
         self._add(Ask(self._home(home), camera, feed))
 
+    def say(self, home: str, *, camera: str = DEFAULT_CAMERA, feed: Feed = "still") -> None:
+        """The owner in front of `home`'s hub says 'show the …' with the camera's name, and waits as one who tapped."""
+        self._chapter.home.check_voice()
+        self._add(Say(self._home(home), camera, feed))
+
     def ask_together(self, *homes: str | Ask, camera: str = DEFAULT_CAMERA, feed: Feed = "still") -> None:
         """Several owners ask at the same moment; an `Ask` in place of a home has a camera and feed of its own."""
         asks = [h if isinstance(h, Ask) else Ask(h, camera, feed) for h in homes]
@@ -233,6 +241,19 @@ class Household(RuleBasedStateMachine):
         """The hub in `home` is signed out and signed in to `owner`'s account."""
         self._chapter.home.check_accounts()
         self._add(ChangeAccount(self._home(home), self._home(owner)))
+
+    def suspend(self, *, within_ms: int = Suspend.WITHIN_MS) -> None:
+        """The vendor suspends the integration for everybody; `within_ms` later no hub may show a camera any more.
+
+        Nothing else happens until then, but what happens by itself: a stream plays, conditions stay as they are.
+        """
+        self._chapter.home.check_integration()
+        self._add(Suspend(within_ms))
+
+    def restore(self, *, cameras: bool = True) -> None:
+        """The vendor restores the integration for everybody, all of it or everything but the cameras."""
+        self._chapter.home.check_integration()
+        self._add(Restore(cameras))
 
     def set_conditions(self, link: str, under: Conditions) -> None:
         """From here on `link` is under these conditions."""
@@ -318,7 +339,15 @@ class Household(RuleBasedStateMachine):
         chosen = data.draw(st.sampled_from(self.motifs))
         home = self._chapter.home
         accounts = home.contract.changes_accounts
-        place = Place(self.homes, home.topology, home.updated, tuple(self._troubled()), accounts)
+        place = Place(
+            self.homes,
+            home.topology,
+            home.updated,
+            tuple(self._troubled()),
+            accounts,
+            suspends=home.contract.suspends,
+            speaks=home.contract.speaks,
+        )
         self._steps += chosen(data.draw, place)
 
     again = motif

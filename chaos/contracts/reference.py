@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaos import frames, updates
-from chaos.contracts import CAMERAS, unlike
+from chaos.contracts import CAMERAS, Integration, unlike
 from chaos.displays.screens import opened
 from chaos.errors import Surroundings
 from chaos.plan import DEFAULT_CAMERA, NodeFault
@@ -44,6 +44,10 @@ class ReferenceHub:
         """Summon a camera."""
         return self._remote.ask(camera, feed)
 
+    def say(self, said: str, feed: str) -> int:
+        """Summon a camera by voice."""
+        return self._remote.say(said, feed)
+
     def wait_settled(self, ask: int, seconds: float) -> AskState:
         """Let the hub say when the ask has left ``open``."""
         return self._remote.wait_settled(ask, seconds)
@@ -60,6 +64,8 @@ class Reference:
     """
 
     changes_accounts = True
+    suspends = True
+    speaks = True
     lacks: frozenset[NodeFault] = frozenset()
 
     def __init__(
@@ -74,6 +80,7 @@ class Reference:
         self.hubs: dict[str, ReferenceHub] = {}
         self.displays: dict[str, Display] = {}
         self._update = update
+        self._integration: Integration = "on"
         self._remotes: dict[str, Remote] = {}
         self._cameras: dict[str, tuple[Remote, str]] = {}
 
@@ -122,6 +129,7 @@ class Reference:
     def provision(self) -> None:
         """Make the accounts anew, empty the cache and write the registry."""
         relay = self._remotes["relay"]
+        self._integration = "on"
         self._provision_accounts()
         wait_for("the relay to empty its cache", lambda: _said_no(lambda: relay.post("/operator/flush")))
         wait_for("the relay to take its devices", lambda: _said_no(self._provision_devices))
@@ -151,6 +159,12 @@ class Reference:
     def _provision_accounts(self) -> None:
         accounts = [{"owner": o, "password": password(o), "cameras": list(CAMERAS)} for o in self.owners]
         self._remotes["accounts"].post("/operator/provision", {"accounts": accounts})
+        self.integrate(self._integration)
+
+    def integrate(self, state: Integration) -> None:
+        """Tell the account service, which is asked about each access."""
+        self._integration = state
+        self._remotes["accounts"].post("/operator/integration", {"state": state})
 
     def _provision_devices(self) -> None:
         devices = [

@@ -19,6 +19,7 @@ from chaos.plan import (
     RollOut,
     SetConditions,
     Step,
+    Suspend,
 )
 
 OWNERS = ("ada", "grace", "lin")
@@ -89,6 +90,15 @@ STEPS: dict[str, tuple[Step, ...]] = {
         Clear("ada.camera"),
     ),
     "placeholder": (Ask("grace"), SetConditions("ada.camera", OUTAGE), Ask("ada"), Clear("ada.camera")),
+    # both are let in before, and the account service, where the switch is, is away when it is thrown
+    "access-grace": (
+        Ask("ada"),
+        Ask("grace", feed="stream"),
+        SetConditions("relay.accounts", OUTAGE),
+        Suspend(),
+        Ask("ada"),
+        Clear("relay.accounts"),
+    ),
     "lenient-access": (SetConditions("relay.accounts", late(600)), EVERYBODY, Clear("relay.accounts")),
 }
 PLANS = {update: Plan(OWNERS, (*steps, EVERYBODY)) for update, steps in STEPS.items()}
