@@ -17,6 +17,7 @@ from chaos.plan import (
     Restart,
     RollBack,
     RollOut,
+    Say,
     SetConditions,
     Step,
     Suspend,
@@ -97,6 +98,14 @@ STEPS: dict[str, tuple[Step, ...]] = {
         SetConditions("relay.accounts", OUTAGE),
         Suspend(),
         Ask("ada"),
+        Clear("relay.accounts"),
+    ),
+    # ada's ticket takes 0.2 s, and is the one that grace's assistant is given
+    "asked-twice": (
+        Say("grace"),
+        SetConditions("relay.accounts", late(200)),
+        Say("ada"),
+        Say("grace"),
         Clear("relay.accounts"),
     ),
     "lenient-access": (SetConditions("relay.accounts", late(600)), EVERYBODY, Clear("relay.accounts")),
