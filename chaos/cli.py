@@ -139,8 +139,15 @@ def gate(
     show_default=True,
     help="Folder under which the replay leaves its evidence.",
 )
+@click.option("--both-ways", is_flag=True, help="By the vendor's own app too, and say where the fault is.")
 def replay(
-    file: Path, times: int | None, stack: str | None, update: str | None, without_update: bool, evidence: Path
+    file: Path,
+    times: int | None,
+    stack: str | None,
+    update: str | None,
+    without_update: bool,
+    evidence: Path,
+    both_ways: bool,
 ) -> int:
     """Execute the plan of FILE, which a run left in findings/N/replay.json, exactly, and say how often it leaks.
 
@@ -151,7 +158,8 @@ def replay(
     if update is not None and without_update:
         raise click.UsageError("--update and --no-update exclude each other; choose one")
     asked = {"times": times, "stack": stack, "update": update, "without_update": without_update}
-    return int(door.tell(file, **asked, evidence=evidence, say=click.echo))  # type: ignore[arg-type]
+    done = door.tell(file, **asked, evidence=evidence, say=click.echo, both_ways=both_ways)  # type: ignore[arg-type]
+    return int(done)
 
 
 @cli.command()

@@ -410,7 +410,8 @@ class Household(RuleBasedStateMachine):
     @classmethod
     def search(cls, run: Run, *, name: str, seeded: int | None = None) -> tuple[Finding | None, Conclusion]:
         """Hunt for a leak in a chapter of its own; shrink and confirm what was found, and conclude."""
-        from chaos.run import Chapter  # noqa: PLC0415 - a scenario file that is only collected starts nothing
+        from chaos import bothways  # noqa: PLC0415 - a scenario file that is only collected starts nothing
+        from chaos.run import Chapter  # noqa: PLC0415
 
         remembers = run.settings.known and seeded is None
         database = drawn.database(run.settings.database) if remembers else None
@@ -423,6 +424,10 @@ class Household(RuleBasedStateMachine):
         if chapter.leaked is None:
             chapter.direct()
         finding = chapter.investigate(chapter.leaked) if chapter.leaked is not None else None
+        if finding is not None and run.settings.both_ways:
+            run.say("executing the program by the vendor's own app")
+            both = bothways.compare(run, finding.plan, finding.hits, finding.tries, rules=cls.rules_of_age)
+            finding = chapter.note(finding, both.sentence())
         return finding, chapter.finish()
 
     @classmethod

@@ -65,7 +65,6 @@ class Reference:
 
     changes_accounts = True
     suspends = True
-    speaks = True
     lacks: frozenset[NodeFault] = frozenset()
 
     def __init__(
@@ -80,6 +79,8 @@ class Reference:
         self.hubs: dict[str, ReferenceHub] = {}
         self.displays: dict[str, Display] = {}
         self._update = update
+        (self._relay,) = (n.name for n in self.topology.with_role("relay"))
+        self.speaks = self._relay == "relay"
         self._integration: Integration = "on"
         self._remotes: dict[str, Remote] = {}
         self._cameras: dict[str, tuple[Remote, str]] = {}
@@ -128,7 +129,7 @@ class Reference:
 
     def provision(self) -> None:
         """Make the accounts anew, empty the cache and write the registry."""
-        relay = self._remotes["relay"]
+        relay = self._remotes[self._relay]
         self._integration = "on"
         self._provision_accounts()
         wait_for("the relay to empty its cache", lambda: _said_no(lambda: relay.post("/operator/flush")))
@@ -137,6 +138,8 @@ class Reference:
     def restore(self, node: str) -> None:
         """Bring back accounts, or the device registry."""
         role = self.topology.node(node).role
+        if node == self._relay and "cache" not in {n.name for n in self.topology.nodes}:
+            _said_no(self._provision_devices)  # the app's cloud keeps it itself
         if role == "accounts":
             self._provision_accounts()
         if role == "cache":
@@ -144,7 +147,7 @@ class Reference:
 
     def restored_through(self, node: str) -> str | None:
         """Only the relay writes the registry."""
-        return "relay" if self.topology.node(node).role == "cache" else None
+        return self._relay if self.topology.node(node).role == "cache" else None
 
     def ends_sessions(self, node: str) -> bool:
         """The account service keeps sessions in memory."""
@@ -176,13 +179,15 @@ class Reference:
             }
             for c in self.topology.with_role("camera")
         ]
-        self._remotes["relay"].post("/operator/provision", {"devices": devices})
+        self._remotes[self._relay].post("/operator/provision", {"devices": devices})
 
 
 def topology_of(owners: tuple[str, ...], update: Update | None, choices: Mapping[str, str] | None = None) -> Topology:
     """Return the nodes and links of the home system of these owners, with an update laid over it or as it is."""
     described = tomllib.loads((updates.home_folder() / "home.toml").read_text())
-    return updates.applied(update, from_toml(described, owners, choices))
+    made = from_toml(described, owners, choices)
+    # an update of the integration has nothing to stand in front of where the integration is not passed
+    return updates.applied(update, made) if (choices or {}).get("path", "integration") == "integration" else made
 
 
 def password(owner: str) -> str:
