@@ -5,21 +5,21 @@ An assistant that gets no answer asks again. Suspect: what remembers that it was
 
 from hypothesis.stateful import rule
 
-from chaos import Household, any_home, any_link, conditions, motifs
+from chaos import Household, any_home, any_link, motifs
 
 
 class SummonedByVoice(Household):
     homes = ("ada", "grace", "lin")
-    motifs = (*motifs.VOICE, motifs.conditions_turn)
-    cases = 12
+    motifs = motifs.VOICE
+    cases = 10
 
     @rule(home=any_home)
     def owner_says_which_camera(self, home):
         self.say(home)
 
-    @rule(link=any_link, under=conditions.poor())
-    def conditions_turn(self, link, under):
-        self.set_conditions(link, under)
+    @rule(home=any_home)
+    def owner_taps(self, home):
+        self.ask(home)
 
     @rule(link=any_link)
     def conditions_clear(self, link):

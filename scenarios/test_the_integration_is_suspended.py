@@ -6,7 +6,7 @@ network does not reach. Suspect: somebody who remembers that it was allowed.
 
 from hypothesis.stateful import rule
 
-from chaos import Household, any_home, any_link, conditions, motifs
+from chaos import Household, any_home, any_link, motifs
 
 
 class TheIntegrationIsSuspended(Household):
@@ -18,9 +18,9 @@ class TheIntegrationIsSuspended(Household):
     def an_owner_watches_live(self, home):
         self.ask(home, feed="stream")
 
-    @rule(link=any_link, under=conditions.poor())
-    def conditions_turn(self, link, under):
-        self.set_conditions(link, under)
+    @rule(link=any_link)
+    def conditions_clear(self, link):
+        self.clear(link)
 
 
 TestTheIntegrationIsSuspended = TheIntegrationIsSuspended.TestCase

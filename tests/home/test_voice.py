@@ -124,7 +124,7 @@ def test_an_intent_that_is_late_is_asked_again_with_its_number_and_shown_once(st
         node.wait_ready()
         hub = Hub(node)
         assert hub.sign_in("hedy").status == 200
-        assert say(hub, "show the living room") == "picture"
+        assert say(hub, "show the living room") == "picture", hub.node.log
         assert owner_of(hub.screen()) == "hedy"
     asked = [line for line in street.relay.log.splitlines() if "/v1/fulfillment" in line and "status=200" in line]
     assert len(asked) >= 2
