@@ -296,20 +296,22 @@ def summoned_by_voice(draw: Draw, place: Place) -> Steps:
 def integration_is_suspended(draw: Draw, place: Place) -> Steps:
     """Everybody watches, conditions turn, the vendor suspends the integration, and everybody asks again.
 
-    The link may be well again before they do; restored is everything, or everything but the cameras. (January 2020:
-    Google suspended the whole integration, and restored all of it but the cameras.)
+    The way to whoever decides on access is drawn most. The link may be well again before they ask; all but the cameras
+    may be restored first. (January 2020: Google suspended the integration, and restored all of it but the cameras.)
     """
     if not place.suspends:
         return conditions_turn(draw, place)
     first, second = _two(draw, place)
-    link = draw(st.sampled_from([*place.shared, *(k.name for k in place.way(first))]))
+    decides = {n.name for n in place.topology.with_role("accounts")}
+    asked = [k.name for k in place.way(first) if decides & {k.client, k.server}]
+    link = draw(st.sampled_from([*asked, *(k.name for k in place.way(first))]))
     feeds: list[Feed] = ["still", "stream"]
     watching = AskTogether(tuple(Ask(home, feed=draw(st.sampled_from(feeds))) for home in (first, second)))
     mended: list[Step] = [Clear(link)] if draw(st.booleans()) else []
     together = AskTogether(tuple(Ask(home) for home in place.homes))
-    back: list[Step] = [Restore(cameras=draw(st.booleans())), Ask(first)] if draw(st.booleans()) else []
-    under = SetConditions(link, draw(conditions.poor()))
-    return [*_calm(place), watching, under, Suspend(), *mended, together, *back]
+    without: list[Step] = [Restore(cameras=False), Ask(first)] if draw(st.booleans()) else []
+    under = SetConditions(link, draw(st.sampled_from([conditions.OUTAGE, BLACK_HOLE]) | conditions.poor()))
+    return [*_calm(place), watching, under, Suspend(), *mended, together, *without, Restore(), Ask(first)]
 
 
 NETWORK: tuple[Motif, ...] = (
