@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 
@@ -29,7 +29,9 @@ from chaos.history import (
     NodeFaultSet,
     Reading,
     Restarted,
+    Restored,
     SignedIn,
+    Suspended,
     Touched,
     Unseen,
 )
@@ -55,12 +57,15 @@ from chaos.plan import (
     Plan,
     Reconnect,
     Restart,
+    Restore,
     Resume,
     RollBack,
     RollOut,
+    Say,
     SetClock,
     SetConditions,
     Step,
+    Suspend,
 )
 from chaos.reading import grown
 from chaos.remote import AskState, Refused
@@ -145,7 +150,7 @@ class Case:
         self._home.stack.check()
         match step:
             case Ask():
-                self.ask(step.home, camera=step.camera, feed=step.feed)
+                self._ask(step, None, threading.Barrier(1))
             case AskTogether():
                 self._ask_all(step.asks)
             case GiveUp():
@@ -162,11 +167,11 @@ class Case:
                 self.meanwhile(step.ask, *step.steps, moment=step.moment)
             case LetAge():
                 self.let_age(step.home, ms=step.ms)
+            case Suspend() | Restore():
+                self._switch(step)
             case Restart() | RollOut() | RollBack():
                 self._replace(step)
-            case Evict():
-                self.evict(step.node)
-            case Pause() | Resume() | Detach() | Attach() | SetClock():
+            case Evict() | Pause() | Resume() | Detach() | Attach() | SetClock():
                 self._do_to_node(step)
 
     def execute(self, plan: Plan) -> None:
@@ -180,7 +185,11 @@ class Case:
         Settled is: a complete picture is painted, or the hub shows that it has none. A ``stream`` goes on playing
         until the next ask on this hub, its close, or the end of the case.
         """
-        return self._ask(home, camera, feed, None, threading.Barrier(1))
+        return self._ask(Ask(home, camera, feed), None, threading.Barrier(1))
+
+    def say(self, home: str, *, camera: str = DEFAULT_CAMERA, feed: Feed = "still") -> Asked:
+        """Let the owner say 'show the …' to the hub's assistant, and wait as `ask` does."""
+        return self._ask(Say(home, camera, feed), None, threading.Barrier(1))
 
     def ask_together(self, *homes: str, camera: str = DEFAULT_CAMERA, feed: Feed = "still") -> None:
         """Let several owners ask at the same moment, and wait until all have settled."""
@@ -188,7 +197,7 @@ class Case:
 
     def give_up(self, home: str, *, after_ms: int, camera: str = DEFAULT_CAMERA, feed: Feed = "still") -> Asked:
         """Ask, and close the feed `after_ms` milliseconds after the hub took the ask, whatever it shows by then."""
-        return self._ask(home, camera, feed, after_ms / 1000, threading.Barrier(1))
+        return self._ask(Ask(home, camera, feed), after_ms / 1000, threading.Barrier(1))
 
     def close(self, home: str) -> None:
         """Close the feed on `home`'s hub as a person does; a paused hub does not hear it."""
@@ -217,6 +226,32 @@ class Case:
             return
         self._feed_ended(home)
         self._sign_in(home, owner)
+
+    def suspend(self, *, within_ms: int = Suspend.WITHIN_MS) -> None:
+        """Suspend the integration for everybody, and wait until it must have taken effect, `within_ms` later."""
+        step = Suspend(within_ms)
+        self._home.check_integration()
+        began = time.monotonic()
+        self._home.contract.integrate("suspended")
+        ended = time.monotonic()
+        self._record(Suspended(began=began, ended=ended, within=step.within_ms / 1000))
+        wait_until_clock(ended + step.within_ms / 1000)
+
+    def restore(self, *, cameras: bool = True) -> None:
+        """Restore the integration for everybody, all of it or everything but the cameras.
+
+        The suspension ended nobody's session, so that whoever was signed in is so again.
+        """
+        self._home.check_integration()
+        began = time.monotonic()
+        self._home.contract.integrate("on" if cameras else "without cameras")
+        self._record(Restored(began=began, ended=time.monotonic(), cameras=cameras))
+
+    def _switch(self, step: Suspend | Restore) -> None:
+        if isinstance(step, Suspend):
+            self.suspend(within_ms=step.within_ms)
+        else:
+            self.restore(cameras=step.cameras)
 
     def set_conditions(self, link: str, conditions: Conditions) -> None:
         """Put `link` under `conditions`, in place of those that it is under."""
@@ -262,7 +297,8 @@ class Case:
 
     def _ask_as(self, ask: Ask | GiveUp, number: int, taken: threading.Event) -> Asked:
         after = ask.after_ms / 1000 if isinstance(ask, GiveUp) else None
-        return self._ask(ask.home, ask.camera, ask.feed, after, threading.Barrier(1), number=number, heard=taken)
+        summons = Ask(ask.home, ask.camera, ask.feed) if isinstance(ask, GiveUp) else ask
+        return self._ask(summons, after, threading.Barrier(1), number=number, heard=taken)
 
     def _wait_moment(self, moment: Moment, asked: Future[Asked], taken: threading.Event, since: float) -> bool:
         """Wait until the moment has come, or the ask is over; returns whether it came."""
@@ -360,6 +396,9 @@ class Case:
         self._do_to_node(SetClock(node, offset_s, time_zone))
 
     def _do_to_node(self, step: NodeStep) -> None:
+        if isinstance(step, Evict):
+            self.evict(step.node)
+            return
         faults = self._home.faults
         before = dict(faults.in_force)
         began = self._home.meter.mark()
@@ -438,26 +477,25 @@ class Case:
         self._account[home] = signed_in
         self._record(SignedIn(hub=home, owner=signed_in, began=began, ended=time.monotonic()))
 
-    def _ask_all(self, asks: tuple[Ask, ...]) -> None:
+    def _ask_all(self, asks: Sequence[Ask]) -> None:
         homes = [a.home for a in asks]
         if len(set(homes)) != len(homes) or not homes:
             raise Misuse(
                 f"asked together: {', '.join(homes) or 'nobody'}; expected different homes, each hub takes one ask"
             )
         barrier = threading.Barrier(len(asks))
-        in_parallel(asks, lambda a: self._ask(a.home, a.camera, a.feed, None, barrier))
+        in_parallel(asks, lambda a: self._ask(a, None, barrier))
 
     def _ask(
         self,
-        home: str,
-        camera: str,
-        feed: Feed,
+        summons: Ask,
         give_up_after: float | None,
         barrier: threading.Barrier,
         *,
         number: int | None = None,
         heard: threading.Event | None = None,
     ) -> Asked:
+        home, camera, feed = summons.home, summons.camera, summons.feed
         self._home.check_owner(home)
         self._home.check_camera(camera)
         if self._is_frozen(home):
@@ -476,7 +514,7 @@ class Case:
         barrier.wait(timeout=10)
         began = self._home.meter.mark()
         try:
-            ask = hub.ask(camera, feed)
+            ask = hub.say(summons.said, feed) if isinstance(summons, Say) else hub.ask(camera, feed)
         except Refused as refused:
             return self._not_taken(opened, home, camera, feed, began, refused)
         taken = time.monotonic()
@@ -498,6 +536,7 @@ class Case:
             taken=taken,
             settled=settled,
             outcome=_OUTCOMES[state],
+            by="voice" if isinstance(summons, Say) else "tap",
         )
         self._record(asked)
         if give_up_after is not None and self._open.get(home) is opened:  # else somebody asked anew meanwhile

@@ -171,6 +171,7 @@ def gate(
     show_default=True,
     help="Folder under which the replay leaves its evidence.",
 )
+@click.option("--both-ways", is_flag=True, help="By the vendor's own app too, and say where the fault is.")
 def replay(
     file: Path,
     times: int | None,
@@ -179,6 +180,7 @@ def replay(
     without_update: bool,
     compose: tuple[Path, ...],
     evidence: Path,
+    both_ways: bool,
 ) -> int:
     """Execute the plan of FILE, which a run left in findings/N/replay.json, exactly, and say how often it leaks.
 
@@ -189,7 +191,39 @@ def replay(
     if update is not None and without_update:
         raise click.UsageError("--update and --no-update exclude each other; choose one")
     asked = {"times": times, "stack": stack, "update": update, "without_update": without_update, "compose": compose}
-    return int(door.tell(file, **asked, evidence=evidence, say=click.echo))  # type: ignore[arg-type]
+    done = door.tell(file, **asked, evidence=evidence, say=click.echo, both_ways=both_ways)  # type: ignore[arg-type]
+    return int(done)
+
+
+@cli.command()
+@click.option("--homes", type=int, default=1044, show_default=True, help="How many; 1,044 had the integration.")
+@click.option(
+    "--poor",
+    metavar="NAME=SHARE",
+    multiple=True,
+    help="Conditions, and the share of all homes whose camera is behind them; again for more. "
+    "EDGE=0.003 and OUTAGE=0.002 if not given.",
+)
+@click.option("--rounds", type=int, default=2, show_default=True, help="Times that everybody asks.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Who has poor conditions, and who asks when.")
+@click.option("--update", metavar="NAME_OR_FOLDER", default=None, help="An update to lay over the home system.")
+@click.option(
+    "--evidence",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("ownframe-evidence"),
+    show_default=True,
+    help="Folder under which it leaves its evidence.",
+)
+def population(homes: int, poor: tuple[str, ...], rounds: int, seed: int, update: str | None, evidence: Path) -> int:
+    """Run many homes around one relay, a few of them on poor links, and say who saw whom.
+
+    Exit codes: 0 passed, 1 leak, 2 inconclusive, 3 could not.
+    """
+    from chaos import population as many  # noqa: PLC0415 - lazy
+
+    shares = {"poor": tuple(many.share(text) for text in poor)} if poor else {}
+    options = many.Options(homes=homes, rounds=rounds, seed=seed, update=update, evidence=evidence, **shares)
+    return int(many.tell(options, click.echo))
 
 
 @cli.command()

@@ -95,6 +95,7 @@ class Asked(_Event, frozen=True, tag="asked"):
     taken: float
     settled: float
     outcome: Literal["picture", "unavailable", "given_up", "silent", "lost"]
+    by: Literal["tap", "voice"] = "tap"
 
 
 class Closed(_Event, frozen=True, tag="closed"):
@@ -103,6 +104,25 @@ class Closed(_Event, frozen=True, tag="closed"):
     hub: str
     began: float
     ended: float
+
+
+class Suspended(_Event, frozen=True, tag="suspended"):
+    """The integration was suspended for everybody between `began` and its confirmation at `ended`.
+
+    `within` seconds after that it must have taken effect: from then on no hub may show camera content.
+    """
+
+    began: float
+    ended: float
+    within: float
+
+
+class Restored(_Event, frozen=True, tag="restored"):
+    """The integration was restored for everybody between `began` and `ended`, with its `cameras` or without them."""
+
+    began: float
+    ended: float
+    cameras: bool
 
 
 class Displayed(_Event, frozen=True, tag="displayed"):
@@ -227,6 +247,8 @@ Event: TypeAlias = (
     | SignedIn
     | Asked
     | Closed
+    | Suspended
+    | Restored
     | Displayed
     | Unseen
     | ConditionsSet

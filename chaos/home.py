@@ -26,7 +26,7 @@ from chaos.faults import NodeFaults
 from chaos.history import CaseEnded, CaseStarted, Event, Reading, Restarted
 from chaos.identity import Key, Register
 from chaos.links import Links
-from chaos.plan import DEFAULT_CAMERA, ChangeAccount, Plan, Reconnect, SetConditions
+from chaos.plan import DEFAULT_CAMERA, ChangeAccount, IntegrationStep, Plan, Reconnect, Say, SetConditions
 from chaos.reading import Plane, Reader
 from chaos.remote import Refused
 from chaos.scene import SceneServer
@@ -187,6 +187,10 @@ class Home:
         self.faults.check(plan.steps)
         if any(isinstance(step, ChangeAccount) for step in plan.elements):
             self.check_accounts()
+        if any(isinstance(step, Say) for step in plan.elements):
+            self.check_voice()
+        if any(isinstance(step, IntegrationStep) for step in plan.elements):
+            self.check_integration()
         known = [k.name for k in self.topology.links]
         for step in plan.elements:
             if isinstance(step, SetConditions):
@@ -304,6 +308,19 @@ class Home:
                 "the hubs of this home system cannot change their account; leave change_account out, or say with the "
                 "label ownframe.sign-in on every hub how it is done"
             )
+
+    def check_integration(self) -> None:
+        """Raise `Misuse` unless the integration of this home can be suspended and restored."""
+        if not self.contract.suspends:
+            raise Misuse(
+                "the integration of this home system cannot be suspended: nothing in it offers a handle for that; "
+                "leave suspend and restore out"
+            )
+
+    def check_voice(self) -> None:
+        """Raise `Misuse` unless hubs of this home have an assistant."""
+        if not self.contract.speaks:
+            raise Misuse("the hubs of this home system have no assistant that summons cameras by voice; leave say out")
 
     def check_camera(self, name: str) -> None:
         """Raise `Misuse` unless each home has such a camera."""

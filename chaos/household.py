@@ -41,12 +41,15 @@ from chaos.plan import (
     Plan,
     Reconnect,
     Restart,
+    Restore,
     Resume,
     RollBack,
     RollOut,
+    Say,
     SetClock,
     SetConditions,
     Step,
+    Suspend,
     When,
 )
 from chaos.plan import Clear as ClearStep
@@ -219,6 +222,11 @@ class Household(RuleBasedStateMachine):
         """The owner in front of `home`'s hub summons `camera` and waits until the hub has settled."""
         self._add(Ask(self._home(home), camera, feed))
 
+    def say(self, home: str, *, camera: str = DEFAULT_CAMERA, feed: Feed = "still") -> None:
+        """The owner in front of `home`'s hub says 'show the …' with the camera's name, and waits as one who tapped."""
+        self._chapter.home.check_voice()
+        self._add(Say(self._home(home), camera, feed))
+
     def ask_together(self, *homes: str | Ask, camera: str = DEFAULT_CAMERA, feed: Feed = "still") -> None:
         """Several owners ask at the same moment; an `Ask` in place of a home has a camera and feed of its own."""
         asks = [h if isinstance(h, Ask) else Ask(h, camera, feed) for h in homes]
@@ -234,6 +242,19 @@ class Household(RuleBasedStateMachine):
         """The hub in `home` is signed out and signed in to `owner`'s account."""
         self._chapter.home.check_accounts()
         self._add(ChangeAccount(self._home(home), self._home(owner)))
+
+    def suspend(self, *, within_ms: int = Suspend.WITHIN_MS) -> None:
+        """The vendor suspends the integration for everybody; `within_ms` later no hub may show a camera any more.
+
+        Nothing else happens until then, but what happens by itself: a stream plays, conditions stay as they are.
+        """
+        self._chapter.home.check_integration()
+        self._add(Suspend(within_ms))
+
+    def restore(self, *, cameras: bool = True) -> None:
+        """The vendor restores the integration for everybody, all of it or everything but the cameras."""
+        self._chapter.home.check_integration()
+        self._add(Restore(cameras))
 
     def set_conditions(self, link: str, under: Conditions) -> None:
         """From here on `link` is under these conditions."""
@@ -330,7 +351,15 @@ class Household(RuleBasedStateMachine):
 
     def _place(self) -> Place:
         home = self._chapter.home
-        return Place(self.homes, home.topology, home.updated, tuple(self._troubled()), home.contract.changes_accounts)
+        return Place(
+            self.homes,
+            home.topology,
+            home.updated,
+            tuple(self._troubled()),
+            home.contract.changes_accounts,
+            suspends=home.contract.suspends,
+            speaks=home.contract.speaks,
+        )
 
     def _troubled(self) -> list[str]:
         """Return the links that the steps so far leave under conditions."""
@@ -390,7 +419,8 @@ class Household(RuleBasedStateMachine):
     @classmethod
     def search(cls, run: Run, *, name: str, seeded: int | None = None) -> tuple[Finding | None, Conclusion]:
         """Hunt for a leak in a chapter of its own; shrink and confirm what was found, and conclude."""
-        from chaos.run import Chapter  # noqa: PLC0415 - a scenario file that is only collected starts nothing
+        from chaos import bothways  # noqa: PLC0415 - a scenario file that is only collected starts nothing
+        from chaos.run import Chapter  # noqa: PLC0415
 
         remembers = run.settings.known and seeded is None
         database = drawn.database(run.settings.database) if remembers else None
@@ -403,6 +433,10 @@ class Household(RuleBasedStateMachine):
         if chapter.leaked is None:
             chapter.direct()
         finding = chapter.investigate(chapter.leaked) if chapter.leaked is not None else None
+        if finding is not None and run.settings.both_ways:
+            run.say("executing the program by the vendor's own app")
+            both = bothways.compare(run, finding.plan, finding.hits, finding.tries, rules=cls.rules_of_age)
+            finding = chapter.note(finding, both.sentence())
         return finding, chapter.finish()
 
     @classmethod

@@ -358,6 +358,11 @@ class Links:
                 self._drop(link)
             return began, time.monotonic()
 
+    def read_back(self) -> None:
+        """Read every proxy back in one call, and raise `Surroundings` with what is not as it should be."""
+        with self._lock:
+            self._check_all()
+
     def redial(self, link: str, upstream: str) -> None:
         """Let `link` end at another ``host:port`` from now on, under the conditions that it is under.
 
@@ -405,6 +410,9 @@ class Links:
         for link, conditions in self._now.items():
             if not conditions.calm:
                 self._change(link, conditions)
+        self._check_all()
+
+    def _check_all(self) -> None:
         seen = self._proxies()
         if seen.keys() != self._hops.keys():
             raise Surroundings(f"Toxiproxy has the proxies {sorted(seen)}; expected {sorted(self._hops)}")

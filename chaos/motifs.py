@@ -22,6 +22,7 @@ from chaos.plan import (
     ChangeAccount,
     Clear,
     Evict,
+    Feed,
     GiveUp,
     InnerStep,
     LetAge,
@@ -29,10 +30,13 @@ from chaos.plan import (
     Moment,
     Reconnect,
     Restart,
+    Restore,
     RollBack,
     RollOut,
+    Say,
     SetConditions,
     Step,
+    Suspend,
 )
 
 if TYPE_CHECKING:
@@ -67,6 +71,10 @@ class Place(msgspec.Struct, frozen=True):
     troubled: tuple[str, ...] = ()
     accounts: bool = True
     """Whether a hub can be signed in to another account."""
+    suspends: bool = True
+    """Whether the integration can be suspended."""
+    speaks: bool = True
+    """Whether hubs have an assistant that summons cameras by voice."""
 
     def way(self, home: str) -> tuple[Link, ...]:
         """Return the links that an ask of this home for its own camera can cross, the hub's first."""
@@ -268,6 +276,44 @@ def update_rolls_out(draw: Draw, place: Place) -> Steps:
     return [together, under, RollBack(node), Ask(second), RollOut(node), Ask(first)]
 
 
+def summoned_by_voice(draw: Draw, place: Place) -> Steps:
+    """Owners say the same at nearly the same time while answers are late, so that the assistant asks twice.
+
+    (A request that is repeated is answered once: which one it is a repetition of is where owners can be mixed up.)
+    """
+    if not place.speaks:
+        return everybody_at_once(draw, place)
+    first, second = _two(draw, place)
+    hubs = [place.way(home)[0].name for home in (first, second)]
+    link = draw(st.sampled_from([*place.shared, *place.shared, *hubs]))
+    late = of(Latency(way=Way.DOWN, latency=draw(st.sampled_from([75, 150, 250]))))
+    said = AskTogether(tuple(Say(home) for home in draw(st.permutations(place.homes))))
+    known: list[Step] = [said] if draw(st.booleans()) else []
+    again: list[Step] = [said, Meanwhile(Say(first), (Say(second),))]
+    return [*_calm(place), *known, SetConditions(link, late), draw(st.sampled_from(again)), Say(first)]
+
+
+def integration_is_suspended(draw: Draw, place: Place) -> Steps:
+    """Everybody watches, conditions turn, the vendor suspends the integration, and everybody asks again.
+
+    The way to whoever decides on access is drawn most. The link may be well again before they ask; all but the cameras
+    may be restored first. (January 2020: Google suspended the integration, and restored all of it but the cameras.)
+    """
+    if not place.suspends:
+        return conditions_turn(draw, place)
+    first, second = _two(draw, place)
+    decides = {n.name for n in place.topology.with_role("accounts")}
+    asked = [k.name for k in place.way(first) if decides & {k.client, k.server}]
+    link = draw(st.sampled_from([*asked, *(k.name for k in place.way(first))]))
+    feeds: list[Feed] = ["still", "stream"]
+    watching = AskTogether(tuple(Ask(home, feed=draw(st.sampled_from(feeds))) for home in (first, second)))
+    mended: list[Step] = [Clear(link)] if draw(st.booleans()) else []
+    together = AskTogether(tuple(Ask(home) for home in place.homes))
+    without: list[Step] = [Restore(cameras=False), Ask(first)] if draw(st.booleans()) else []
+    under = SetConditions(link, draw(st.sampled_from([conditions.OUTAGE, BLACK_HOLE]) | conditions.poor()))
+    return [*_calm(place), watching, under, Suspend(), *mended, together, *without, Restore(), Ask(first)]
+
+
 NETWORK: tuple[Motif, ...] = (
     conditions_turn,
     conditions_turn,  # twice: most leaks that were published need nothing else
@@ -284,6 +330,12 @@ NETWORK: tuple[Motif, ...] = (
 
 ALL: tuple[Motif, ...] = (*NETWORK, account_changes, node_comes_back, cache_is_evicted, update_rolls_out)
 """These, and what is done to accounts and nodes."""
+
+VOICE: tuple[Motif, ...] = (summoned_by_voice,)
+"""What is said to the hub's assistant."""
+
+VENDOR: tuple[Motif, ...] = (integration_is_suspended,)
+"""What the vendor does. In no other tuple, since each waits some seconds until a suspension must be in effect."""
 
 
 def _two(draw: Draw, place: Place) -> tuple[str, str]:
@@ -311,4 +363,4 @@ def _fresh(draw: Draw, place: Place) -> list[Step]:
     return _calm(place) if draw(st.booleans()) else []
 
 
-__all__ = ["ALL", "NETWORK", "Draw", "Motif", "Place"]
+__all__ = ["ALL", "NETWORK", "VENDOR", "VOICE", "Draw", "Motif", "Place"]

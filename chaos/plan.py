@@ -71,10 +71,28 @@ class Ask(_Step, frozen=True, tag="ask"):
             yield msgspec.structs.replace(self, feed="still")
 
 
+class Say(Ask, frozen=True, tag="say"):
+    """The owner in front of `home`'s hub says 'show the …' with the name of `camera`, and waits as one who tapped."""
+
+    @property
+    def said(self) -> str:
+        """What is said: the camera's name in words."""
+        return f"show the {self.camera.replace('-', ' ')}"
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        return "say" + super().describe().removeprefix("ask")
+
+    def simpler(self) -> Iterator[Step]:
+        """Yield the same by a tap, and for a still."""
+        yield Ask(self.home, self.camera, self.feed)
+        yield from super().simpler()
+
+
 class AskTogether(_Step, frozen=True, tag="ask_together"):
     """Several owners ask at the same moment; all settle before the next step."""
 
-    asks: tuple[Ask, ...]
+    asks: tuple[Ask | Say, ...]
 
     def __post_init__(self) -> None:
         homes = [a.home for a in self.asks]
@@ -87,7 +105,8 @@ class AskTogether(_Step, frozen=True, tag="ask_together"):
     def describe(self) -> str:
         """Return a line of the printed program, as `Household.ask_together` takes it."""
         first = self.asks[0]
-        if first.feed == "still" and all((a.camera, a.feed) == (first.camera, first.feed) for a in self.asks):
+        same = all((type(a), a.camera, a.feed) == (Ask, first.camera, "still") for a in self.asks)
+        if same:
             camera = "" if first.camera == DEFAULT_CAMERA else f", camera={first.camera!r}"
             return f"ask_together({', '.join(repr(a.home) for a in self.asks)}{camera})"
         return f"ask_together({', '.join(value(a) for a in self.asks)})"  # no rule draws it, a plan file may hold it
@@ -236,7 +255,7 @@ class Meanwhile(_Step, frozen=True, tag="meanwhile"):
     none: `steps` hold no `Meanwhile`. Steps that stop a hub are not possible here, since its ask is waited for.
     """
 
-    ask: Ask | GiveUp
+    ask: Ask | Say | GiveUp
     steps: tuple[InnerStep, ...]
     moment: Moment = Moment()
 
@@ -436,9 +455,46 @@ class SetClock(_Step, frozen=True, tag="set_clock"):
         yield from self.calmer()
 
 
+class Suspend(_Step, frozen=True, tag="suspend"):
+    """The vendor suspends the integration for everybody, and nothing else happens until `within_ms` have passed.
+
+    That is the bound within which it must have taken effect on every hub: from then on no camera content is permitted.
+    """
+
+    within_ms: int = 2500
+    WITHIN_MS: ClassVar[int] = 2500
+    """Milliseconds: the reference hub's lease of 1.5 s, and a second for a busy machine."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.within_ms, bool) or not isinstance(self.within_ms, int) or not 0 <= self.within_ms <= 60_000:
+            raise Misuse(f"suspend.within_ms is {self.within_ms!r}; expected whole milliseconds from 0 to 60,000")
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        return "suspend()" if self.within_ms == self.WITHIN_MS else f"suspend(within_ms={self.within_ms})"
+
+
+class Restore(_Step, frozen=True, tag="restore"):
+    """The vendor restores the integration for everybody: all of it, or everything but the cameras."""
+
+    cameras: bool = True
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        return "restore()" if self.cameras else "restore(cameras=False)"
+
+    def simpler(self) -> Iterator[Step]:
+        """Yield restoring everything."""
+        if not self.cameras:
+            yield Restore()
+
+
 _TEN_YEARS = 315_576_000
 NodeStep: TypeAlias = Restart | RollOut | RollBack | Evict | Pause | Resume | Detach | Attach | SetClock
-InnerStep: TypeAlias = Ask | AskTogether | GiveUp | ChangeAccount | SetConditions | Clear | Reconnect | NodeStep
+IntegrationStep: TypeAlias = Suspend | Restore
+InnerStep: TypeAlias = (
+    Ask | Say | AskTogether | GiveUp | ChangeAccount | SetConditions | Clear | Reconnect | NodeStep | IntegrationStep
+)
 Step: TypeAlias = InnerStep | Meanwhile | LetAge
 
 

@@ -35,6 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--update", metavar="NAME_OR_FOLDER", help="an update to lay over the home system")
     group.addoption("--display", default="headless", help="what the hubs' screens are (default: headless; chromium)")
     group.addoption("--camera", default="reference", help="what the cameras are (default: reference)")
+    group.addoption("--path", default="integration", help="by which way screens get to cameras (integration; app)")
+    group.addoption("--both-ways", action="store_true", help="execute what is found by the vendor's own app too")
     group.addoption(
         "--confirm-on", metavar="DISPLAY", help="execute each finding on this display too, such as chromium"
     )
@@ -79,6 +81,8 @@ class _Session:
                 display=option("--display"),
                 camera=option("--camera"),
                 confirm_on=option("--confirm-on"),
+                path=option("--path"),
+                both_ways=option("--both-ways"),
             )
             self._run = Run(settings, say=self._say)
         return self._run

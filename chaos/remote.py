@@ -120,6 +120,10 @@ class HubRemote(Remote):
         """Summon a camera; returns the hub's number of the ask as soon as it was taken."""
         return _read(self, self.post("/control/ask", {"camera": camera, "feed": feed}), _Taken).ask
 
+    def say(self, said: str, feed: str) -> int:
+        """Let the person in front of the hub say something to its assistant; returns as `ask` does."""
+        return _read(self, self.post("/control/say", {"said": said, "feed": feed}), _Taken).ask
+
     def wait_settled(self, ask: int, seconds: float) -> AskState:
         """Wait up to `seconds` until the ask left ``open``; returns the state it is in then."""
         return _read(self, self.get(f"/control/asks/{ask}?wait={seconds:.3f}"), _State).state

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from chaos import bothways
 from chaos.errors import Misuse
 from chaos.fingerprints import mechanism
 from chaos.home import check_plan
@@ -29,8 +30,8 @@ class Replayed(msgspec.Struct, frozen=True):
 def execute(run: Run, file: Replay, times: int) -> Replayed:
     """Execute the plan of a replay file `times` times on what this run has under test, with controls around it.
 
-    No other case is added. Raises `Misuse`, before anything is started, for a plan that this home system has no parts
-    for.
+    No other case is added, but `Settings.both_ways` executes a plan that leaked by the vendor's own app. Raises
+    `Misuse`, before anything is started, for a plan that this home system has no parts for.
     """
     check_owners(file.plan.homes)
     topology = run.contract(file.plan.homes).topology
@@ -56,6 +57,8 @@ def execute(run: Run, file: Replay, times: int) -> Replayed:
         if seen.fingerprint != file.fingerprint:
             lines.append(f"it is told as finding {seen.fingerprint}, the file's is {file.fingerprint}")
         lines.append(f"picture: {picture or 'kept small only'}")
+        if run.settings.both_ways:
+            lines.append(bothways.compare(run, file.plan, len(leaked), times, rules=rules).sentence())
     elif conclusion.outcome is Outcome.PASSED:
         lines.insert(
             0,
@@ -89,12 +92,14 @@ def tell(  # what `ownframe replay` does
     compose: Sequence[Path],
     evidence: Path,
     say: Say,
+    both_ways: bool = False,
 ) -> Outcome:
     """Replay a file on the stack, update and compose files that it names, or others, and return the outcome."""
     file = Replay.read(path)
     chosen = None if without_update else update or file.update
     own = tuple(compose) or (() if chosen else tuple(Path(f) for f in file.compose))
-    settings = Settings(stack=stack or file.under_test.stack, update=chosen, compose=own, evidence=evidence)
+    stack = stack or file.under_test.stack
+    settings = Settings(stack=stack, update=chosen, compose=own, evidence=evidence, both_ways=both_ways)
     try:
         made = Run(settings, say=say)
     except Misuse as wrong:

@@ -94,7 +94,8 @@ DIRECTED_BUDGET = 24
 class Settings(msgspec.Struct, frozen=True):
     """What a run is told: the stack by name, an update by name or path, where evidence goes.
 
-    `display` and `camera` choose what the hubs' screens and the cameras are, of what the home system offers.
+    `display`, `camera` and `path` choose what the hubs' screens and the cameras are, and by which way a screen gets to
+    a camera, of what the home system offers. With `both_ways` what is found is executed by the vendor's own app too.
     `compose` are the files of a home system of one's own, which runs on the docker stack, in place of the reference.
     `evidence_limit` is how many bytes the pictures in `evidence` may take.
     `cases` is how many plans a chapter executes (None: as many as its scenario says), `shrink_budget` how many
@@ -118,11 +119,13 @@ class Settings(msgspec.Struct, frozen=True):
     display: str = "headless"
     camera: str = "reference"
     confirm_on: str | None = None
+    path: str = "integration"
+    both_ways: bool = False
 
     @property
     def choices(self) -> dict[str, str]:
         """Return what is chosen of the home system."""
-        return {"display": self.display, "camera": self.camera}
+        return {"display": self.display, "camera": self.camera, "path": self.path}
 
 
 class CaseResult(msgspec.Struct, frozen=True):
@@ -220,7 +223,7 @@ def sentence(leak: Judged) -> str:
     old = f", left over from case {leak.carried_over}" if leak.carried_over else ""
     verb = {
         Verdict.FOREIGN: f"{who} saw {seen} on {where}",
-        Verdict.REVOKED: f"{where}, signed out, showed {seen}",
+        Verdict.REVOKED: f"{where}, {'suspended' if leak.suspended else 'signed out'}, showed {seen}",
         Verdict.MISDIRECTED: f"{who} was shown {seen} on {where} without asking for it",
         Verdict.STALE: f"{who} was shown an old picture of {seen} on {where}",
     }[leak.verdict]
@@ -290,18 +293,23 @@ class Run:
         self._keys = (Key.fresh(), *keys.recent())
         keys.remember(self._keys[0])
         self._scratch = children.Scratch()
-        self._homes: dict[tuple[str, ...], Home] = {}
+        self._homes: dict[tuple[tuple[str, ...], str | None], Home] = {}
         self._began = time.monotonic()
         self._links: set[str] = set()
         self._write_about(None)
 
-    def contract(self, owners: tuple[str, ...]) -> Contract:
+    def contract(self, owners: tuple[str, ...], path: str | None = None) -> Contract:
         """Return what the home system of these owners is made of; nothing is started.
 
-        Somebody's own has the owners that its file has. Raises `Misuse` for one that it has not.
+        `path` is another way to the cameras than that of the run. Somebody's own home system has the owners that its
+        file has, and one way. Raises `Misuse` for another.
         """
         if self.system is None:
-            return Reference(owners, self.update, self.settings.choices)
+            return Reference(owners, self.update, self.settings.choices | ({"path": path} if path else {}))
+        if path is not None:
+            raise Misuse(
+                f"{self.system.name} has no path {path!r}; of your own home system only the hubs' way is known"
+            )
         known = self.system.topology.owners
         for owner in owners:
             if owner not in known:
@@ -311,23 +319,23 @@ class Run:
                 )
         return Declared(self.system)
 
-    def home(self, owners: tuple[str, ...]) -> Home:
-        """Return the running home system of these owners, started at its first use."""
+    def home(self, owners: tuple[str, ...], path: str | None = None) -> Home:
+        """Return the running home system of these owners, started at its first use; `path` as for `contract`."""
         if self.system is not None:
             self.contract(owners)
             owners = self.system.topology.owners
-        if owners not in self._homes:
+        if (owners, path) not in self._homes:
             self.say(f"starting the home system of {', '.join(owners)}")
             stack = STACKS[self.settings.stack](self._scratch, self.say)
-            home = Home(self.contract(owners), stack, self._keys, self.evidence)
+            home = Home(self.contract(owners, path), stack, self._keys, self.evidence)
             try:
                 home.start(self._scratch.folder / f"home-{len(self._homes)}")
             except BaseException:
                 home.stop()
                 raise
-            self._homes[owners] = home
+            self._homes[owners, path] = home
             self._links |= {k.name for k in home.topology.links}
-        return self._homes[owners]
+        return self._homes[owners, path]
 
     @property
     def homes(self) -> tuple[Home, ...]:
@@ -698,6 +706,14 @@ class Chapter:
         except OwnframeError as failed:
             note = "; ".join(filter(None, (finding.note, f"not all of it could be stored: {failed}")))
             self.run.findings[number] = msgspec.structs.replace(finding, note=note)
+
+    def note(self, finding: Finding, note: str) -> Finding:
+        """Add a sentence to the last finding, in the evidence too, and return it."""
+        number = self.run.findings.index(finding)
+        together = "\n".join(filter(None, (finding.note, note)))
+        self.run.findings[number] = msgspec.structs.replace(finding, note=together)
+        self._write(number)
+        return self.run.findings[number]
 
     @property
     def has_leaked(self) -> bool:

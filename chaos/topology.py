@@ -244,23 +244,18 @@ def from_toml(described: dict[str, Any], owners: tuple[str, ...], choices: Mappi
     """Return the topology that a parsed ``home.toml`` describes for these owners.
 
     `choices` takes other nodes in the place of those that the file has first: ``{"display": "chromium"}`` those of the
-    tables ``[display.chromium.node.…]``; see `choices_of`. Raises `Misuse` for an unknown table, field or choice, two
-    nodes or links of one name, a link whose end is no node, or a port that its server does not have.
+    tables ``[display.chromium.node.…]``; see `choices_of`. A choice may also bring nodes and links of its own in the
+    place of those that it is `without`. Raises `Misuse` for an unknown table, field or choice, two nodes or links of
+    one name, a link whose end is no node, or a port that its server does not have.
     """
     check_owners(owners)
     if described.get("schema", 1) != 1:
         raise Misuse(f"home.toml has schema {described['schema']!r}; this version reads schema 1")
     for table in described.keys() - {"schema", "node", "link", *CHOICES}:
         raise Misuse(f"home.toml has a table {table!r}{nearest(table, ['node', 'link', *CHOICES])}")
-    tables = dict(described.get("node", {}))
+    tables, joins = dict(described.get("node", {})), dict(described.get("link", {}))
     for what, chosen in (choices or {}).items():
-        offered = choices_of(described, what)
-        if chosen not in offered:
-            raise Misuse(f"this home system has no {what} {chosen!r}{nearest(chosen, list(offered))}")
-        for name, table in described.get(what, {}).get(chosen, {}).get("node", {}).items():
-            if name not in tables:
-                raise Misuse(f"home.toml: {what} {chosen} replaces the node {name!r}{nearest(name, list(tables))}")
-            tables[name] = table
+        _choose(described, what, chosen, tables, joins)
     nodes = [
         _convert(Node, {"name": n, "owner": o, **_spell(table, o)}, f"node {n}")
         for name, table in tables.items()
@@ -268,7 +263,7 @@ def from_toml(described: dict[str, Any], owners: tuple[str, ...], choices: Mappi
     ]
     links = [
         _convert(Link, {"name": n, **_spell(table, o)}, f"link {n}")
-        for name, table in described.get("link", {}).items()
+        for name, table in joins.items()
         for n, o in _per_owner(name, owners)
     ]
     for what, names in (("nodes", [n.name for n in nodes]), ("links", [k.name for k in links])):
@@ -284,12 +279,29 @@ def from_toml(described: dict[str, Any], owners: tuple[str, ...], choices: Mappi
     return Topology(owners, tuple(nodes), tuple(links))
 
 
-CHOICES = {"display": "headless", "camera": "reference"}
+def _choose(described: Mapping[str, Any], what: str, chosen: str, nodes: dict[str, Any], links: dict[str, Any]) -> None:
+    """Put what is chosen in the place of nodes and links, which are changed."""
+    offered = choices_of(described, what)
+    if chosen not in offered:
+        raise Misuse(f"this home system has no {what} {chosen!r}{nearest(chosen, list(offered))}")
+    other = described.get(what, {}).get(chosen, {})
+    without = other.get("without", [])
+    for name in without:
+        if nodes.pop(name, None) is None and links.pop(name, None) is None:
+            raise Misuse(f"home.toml: {what} {chosen} is without {name!r}{nearest(name, [*nodes, *links])}")
+    for name, table in other.get("node", {}).items():
+        if name not in nodes and not without:
+            raise Misuse(f"home.toml: {what} {chosen} replaces the node {name!r}{nearest(name, list(nodes))}")
+        nodes[name] = table
+    links |= other.get("link", {})
+
+
+CHOICES = {"display": "headless", "camera": "reference", "path": "integration"}
 """What may be chosen for a home system, each with the name of what its ``[node.…]`` tables are."""
 
 
 def choices_of(described: Mapping[str, Any], what: str) -> tuple[str, ...]:
-    """Return what a parsed ``home.toml`` offers of `what` (``display`` or ``camera``), what it begins with first."""
+    """Return what a parsed ``home.toml`` offers of `what` (a key of `CHOICES`), what it begins with first."""
     return (CHOICES[what], *described.get(what, {}))
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 
 import msgspec
@@ -32,8 +32,10 @@ from chaos.history import (
     MomentCame,
     NodeFaultSet,
     Restarted,
+    Restored,
     Sighting,
     SignedIn,
+    Suspended,
     Unseen,
 )
 from chaos.plan import Ask, AskTogether, GiveUp, Meanwhile
@@ -100,6 +102,8 @@ class Judged(msgspec.Struct, frozen=True):
     under: tuple[tuple[str, Conditions], ...] = ()
     nodes: tuple[tuple[str, str], ...] = ()
     """Which nodes were under which fault of their own, such as ``("relay", "paused")``. It excuses nothing."""
+    suspended: bool = False
+    """Whether a suspension of the integration had to be in effect while it was shown."""
 
     @property
     def unexplained(self) -> bool:
@@ -150,11 +154,12 @@ class _Hub:
 
 
 class _Setting(msgspec.Struct, frozen=True):
-    """What a frame is judged by beside its own case's events: the case, the rules, and which cases were controls."""
+    """What a frame is judged by beside its hub: the case, the rules, which cases were controls, when all were dark."""
 
     case: int
     rules: Rules
     controls: frozenset[int]
+    suspended: tuple[tuple[float, float], ...] = ()
 
 
 def judge(
@@ -208,6 +213,7 @@ def _judge_case(setting: _Setting, events: Sequence[Event]) -> list[Judged]:
             case _:
                 pass
     frames.sort(key=lambda f: (f.at, f.hub))
+    setting = msgspec.structs.replace(setting, suspended=suspensions(events))
     judged = [_judge_frame(setting, f, hubs.setdefault(f.hub, _Hub()), conditions) for f in frames]
     return [msgspec.structs.replace(j, nodes=node_faults_at(nodes, j.frame.at)) for j in judged]
 
@@ -229,7 +235,12 @@ def _judge_frame(setting: _Setting, frame: Displayed, hub: _Hub, conditions: Seq
         guilty=guilty,
         carried_over=guilty.case if guilty is not None and guilty.run is None and guilty.case != case else None,
         under=conditions_at(conditions, frame.at),
+        suspended=_is_suspended(setting, frame),
     )
+
+
+def _is_suspended(setting: _Setting, frame: Displayed) -> bool:
+    return any(frame.at < until and frame.until >= since for since, until in setting.suspended)
 
 
 def _judge_sighting(  # noqa: PLR0911 - one return a rule, worst first
@@ -247,6 +258,8 @@ def _judge_sighting(  # noqa: PLR0911 - one return a rule, worst first
     if not all(seen.owner in permitted for permitted in owners):
         signed_out = all(permitted <= {None, seen.owner} for permitted in owners)
         return Verdict.REVOKED if signed_out and seen.owner == hub.last_owner(frame.at) else Verdict.FOREIGN
+    if _is_suspended(setting, frame):
+        return Verdict.REVOKED
     if not all(seen.camera in permitted for permitted in cameras):
         return Verdict.MISDIRECTED
     if seen.case != setting.case:
@@ -257,6 +270,25 @@ def _judge_sighting(  # noqa: PLR0911 - one return a rule, worst first
     if rules.stale_after is not None and frame.at - seen.captured > rules.stale_after:
         return Verdict.STALE
     return Verdict.OWN
+
+
+def suspensions(events: Iterable[Event]) -> tuple[tuple[float, float], ...]:
+    """Return the times, in seconds from and until, in which a suspension must be in effect on every hub.
+
+    From its confirmation and its bound on, until cameras begin to be restored. Suspending again what is suspended
+    changes nothing, and neither does restoring everything but the cameras.
+    """
+    changes = sorted((e for e in events if isinstance(e, Suspended | Restored)), key=lambda e: e.began)
+    times: list[tuple[float, float]] = []
+    since: float | None = None
+    for change in changes:
+        if isinstance(change, Suspended):
+            effective = change.ended + change.within
+            since = effective if since is None else min(since, effective)
+        elif change.cameras and since is not None:
+            times += [(since, change.began)] if since < change.began else []  # else it never had to be in effect
+            since = None
+    return tuple(times) if since is None else (*times, (since, float("inf")))
 
 
 def conditions_at(conditions: Sequence[ConditionsSet], at: float) -> tuple[tuple[str, Conditions], ...]:
@@ -371,7 +403,7 @@ def exercised(history: Sequence[Event], judged: Sequence[Judged]) -> Exercise:
         displayed=sum(j.case in planned and j.verdict is not Verdict.BLANK for j in judged),
         drawn=tuple(sorted(drawn)),
         met=tuple(sorted((fault, len(of)) for fault, of in met.items())),
-        states=_states(history, planned, shown, met_asks),
+        states=(*_states(history, planned, shown, met_asks), *_switched(history, planned, judged)),
     )
 
 
@@ -408,6 +440,27 @@ def _states(
                 aimed["after another's picture"] += 1
                 reached["after another's picture"] += any(a.ask in shown and a.settled <= ask.settled for a in before)
     return tuple(State(name, n, reached[name]) for name, n in sorted(aimed.items()) if n)
+
+
+def _switched(history: Sequence[Event], planned: set[int], judged: Sequence[Judged]) -> Iterator[State]:
+    """Count how often the integration was suspended while a hub showed a camera, and shown one after its restoring."""
+    pictures: dict[int, list[Displayed]] = {}
+    for frame in judged:
+        if frame.frame.reading.sightings:
+            pictures.setdefault(frame.case, []).append(frame.frame)
+    over = [
+        any(f.at <= event.ended and f.until > event.began for f in pictures.get(case, ()))
+        for case, event in by_case(history)
+        if case in planned and isinstance(event, Suspended)
+    ]
+    back = [
+        any(f.until > event.began for f in pictures.get(case, ()))
+        for case, event in by_case(history)
+        if case in planned and isinstance(event, Restored) and event.cameras
+    ]
+    for name, came in (("suspended while a hub shows a camera", over), ("shown again once restored", back)):
+        if came:
+            yield State(name, len(came), sum(came))
 
 
 def planned_cases(history: Iterable[Event]) -> set[int]:

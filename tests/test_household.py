@@ -68,7 +68,7 @@ class _Chapter:
         topology = Topology(OWNERS, nodes, links)
         stack = SimpleNamespace(name="process", faults=frozenset(faults))
         faults = NodeFaults(topology, stack, lambda _: Path())
-        contract = SimpleNamespace(changes_accounts=True)
+        contract = SimpleNamespace(changes_accounts=True, suspends=True, speaks=True)
         self.home = SimpleNamespace(
             topology=topology, stack=stack, updated=(), faults=faults, contract=contract, check_accounts=lambda: None
         )

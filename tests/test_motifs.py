@@ -28,7 +28,7 @@ RELAYED = Topology(
     (*BARE.nodes, Node("relay", "relay", (), (), {}, ".")),
     tuple(Link(f"{o}.camera", "relay", f"{o}.camera", "public") for o in OWNERS),
 )
-EVERY = list(dict.fromkeys(motifs.ALL))
+EVERY = list(dict.fromkeys((*motifs.ALL, *motifs.VENDOR, *motifs.VOICE)))
 
 
 def _faults(topology):

@@ -35,12 +35,15 @@ from chaos.plan import (
     Plan,
     Reconnect,
     Restart,
+    Restore,
     Resume,
     RollBack,
     RollOut,
+    Say,
     SetClock,
     SetConditions,
     Step,
+    Suspend,
 )
 from chaos.topology import from_toml
 from tests.makers import OWNERS
@@ -89,6 +92,9 @@ inner_steps: st.SearchStrategy[InnerStep] = st.one_of(
     st.builds(Evict, st.just("cache")),
     st.builds(Reconnect, st.lists(links, min_size=1, unique=True).map(tuple)),
     st.builds(Attach, nodes, st.booleans()),
+    st.builds(Say, homes, cameras, feeds),
+    st.builds(Suspend, st.integers(0, 60_000)),
+    st.builds(Restore, st.booleans()),
     st.builds(SetClock, st.sampled_from([f"{o}.camera" for o in OWNERS]), offsets, st.sampled_from(SetClock.ZONES)),
 )
 moments = st.builds(Moment, st.sampled_from(["taken", "failed"])) | st.builds(
@@ -241,7 +247,8 @@ def pasted(program: str, **scope: object) -> tuple[Step, ...]:
     """Run a printed program in a real `Household` and return the steps that it adds."""
     stack = SimpleNamespace(name="docker", faults=frozenset(get_args(NodeFault)))
     faults, links = NodeFaults(TOPOLOGY, stack, sources), SimpleNamespace(check=lambda *_: None)
-    home = SimpleNamespace(topology=TOPOLOGY, check_accounts=lambda: None, faults=faults, links=links)
+    can = dict.fromkeys(("check_accounts", "check_integration", "check_voice"), lambda: None)
+    home = SimpleNamespace(topology=TOPOLOGY, faults=faults, links=links, **can)
     chapter = SimpleNamespace(home=home)
     with current.using(chapter):  # type: ignore[arg-type]
         scenario = Pasted()

@@ -7,7 +7,7 @@ the labels of somebody's containers declare.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from chaos.stacks import Stack
     from chaos.topology import Topology
 
+Integration: TypeAlias = Literal["on", "suspended", "without cameras"]
+"""What the vendor lets through: everything, nothing at all, or everything but cameras."""
 CAMERAS = (DEFAULT_CAMERA,)
 """Names of the cameras that every owner has."""
 Plane = NDArray[np.uint8]
@@ -42,6 +44,9 @@ class Hub(Protocol):
     def ask(self, camera: str, feed: str) -> int:
         """Summon a camera; returns the hub's number of the ask as soon as it was taken."""
 
+    def say(self, said: str, feed: str) -> int:
+        """Say something, such as 'show the living room', to the hub's assistant; returns as `ask` does."""
+
     def wait_settled(self, ask: int, seconds: float) -> AskState:
         """Wait up to `seconds` until the ask left ``open``; returns the state it is in then."""
 
@@ -58,6 +63,10 @@ class Contract(Protocol):
     """The nodes that the run's update changes; those with which it can be rolled back and out again."""
     changes_accounts: bool
     """Whether a hub can be signed in to another account."""
+    speaks: bool
+    """Whether hubs have an assistant that summons cameras by voice."""
+    suspends: bool
+    """Whether the integration can be suspended for everybody, and restored."""
     lacks: frozenset[NodeFault]
     """Kinds of fault that need a node's help, which no node of this home gives."""
 
@@ -86,6 +95,9 @@ class Contract(Protocol):
 
     def restore(self, node: str) -> None:
         """Bring back what a node that was started anew keeps on a disk in real life."""
+
+    def integrate(self, state: Integration) -> None:
+        """Suspend or restore the integration; returns when whoever decides on access has confirmed it."""
 
     def restored_through(self, node: str) -> str | None:
         """Return the node through which `restore` brings it back, and which must not stand still then, if any."""

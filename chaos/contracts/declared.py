@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import urllib3
 
 from chaos import frames, updates
-from chaos.contracts import Hub, Plane, unlike
+from chaos.contracts import Hub, Integration, Plane, unlike
 from chaos.displays import Display
 from chaos.displays.headless import Headless
 from chaos.displays.screens import Seen, seen
 from chaos.displays.web import Web
-from chaos.errors import Surroundings
+from chaos.errors import Misuse, Surroundings
 from chaos.plan import NodeFault
 from chaos.remote import AskState, HubRemote, Refused
 from chaos.waiting import PATIENCE, wait_for
@@ -66,7 +66,13 @@ def _spelt(text: str, words: Mapping[str, str]) -> str:
     return text
 
 
-class _Looked:
+class _Mute:
+    def say(self, said: str, feed: str) -> int:  # noqa: ARG002 - there is no handle for it
+        """Never called: `Declared.speaks` says so."""
+        raise Misuse("hubs that labels declare have no assistant; leave say out")
+
+
+class _Looked(_Mute):
     """A hub that shows the camera to whoever looks at its address."""
 
     always_on = False
@@ -96,7 +102,7 @@ class _Looked:
         self._screen.shut()
 
 
-class _Watched:
+class _Watched(_Mute):
     """A hub whose screen is watched all the time; asked by a request, or never since it always shows."""
 
     def __init__(self, screen: Web | Seen, said: Labels, port: _Port, reader: Reader) -> None:
@@ -165,7 +171,7 @@ class _Watched:
         return True
 
 
-class _Operated:
+class _Operated(_Mute):
     """A hub that speaks the operator contract of ``docs/reference-home.md``."""
 
     always_on = False
@@ -191,6 +197,8 @@ class Declared:
 
     lacks: frozenset[NodeFault] = frozenset({"clock", "emptied"})
     updated: tuple[str, ...] = ()
+    suspends = False
+    speaks = False
 
     def __init__(self, system: System) -> None:
         system.check()
@@ -260,6 +268,10 @@ class Declared:
 
     def restore(self, node: str) -> None:
         """Do nothing: what a service keeps, it keeps in its volumes."""
+
+    def integrate(self, state: Integration) -> None:  # noqa: ARG002 - there is no handle for it
+        """Never asked for: `suspends` says so."""
+        raise Misuse(f"the integration of {self.system.name} cannot be suspended")
 
     def restored_through(self, node: str) -> str | None:  # noqa: ARG002 - the protocol's
         """Nothing has to be brought back."""

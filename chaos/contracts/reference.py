@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaos import frames, updates
-from chaos.contracts import CAMERAS, unlike
+from chaos.contracts import CAMERAS, Integration, unlike
 from chaos.displays.screens import opened
 from chaos.errors import Surroundings
 from chaos.plan import DEFAULT_CAMERA, NodeFault
@@ -44,6 +44,10 @@ class ReferenceHub:
         """Summon a camera."""
         return self._remote.ask(camera, feed)
 
+    def say(self, said: str, feed: str) -> int:
+        """Summon a camera by voice."""
+        return self._remote.say(said, feed)
+
     def wait_settled(self, ask: int, seconds: float) -> AskState:
         """Let the hub say when the ask has left ``open``."""
         return self._remote.wait_settled(ask, seconds)
@@ -60,6 +64,7 @@ class Reference:
     """
 
     changes_accounts = True
+    suspends = True
 
     def __init__(
         self, owners: tuple[str, ...], update: Update | None = None, choices: Mapping[str, str] | None = None
@@ -76,6 +81,9 @@ class Reference:
         self.hubs: dict[str, ReferenceHub] = {}
         self.displays: dict[str, Display] = {}
         self._update = update
+        (self._relay,) = (n.name for n in self.topology.with_role("relay"))
+        self.speaks = self._relay == "relay"
+        self._integration: Integration = "on"
         self._remotes: dict[str, Remote] = {}
         self._cameras: dict[str, tuple[Remote, str]] = {}
 
@@ -123,7 +131,8 @@ class Reference:
 
     def provision(self) -> None:
         """Make the accounts anew, empty the cache and write the registry."""
-        relay = self._remotes["relay"]
+        relay = self._remotes[self._relay]
+        self._integration = "on"
         self._provision_accounts()
         wait_for("the relay to empty its cache", lambda: _said_no(lambda: relay.post("/operator/flush")))
         wait_for("the relay to take its devices", lambda: _said_no(self._provision_devices))
@@ -131,6 +140,8 @@ class Reference:
     def restore(self, node: str) -> None:
         """Bring back accounts, or the device registry."""
         role = self.topology.node(node).role
+        if node == self._relay and "cache" not in {n.name for n in self.topology.nodes}:
+            _said_no(self._provision_devices)  # the app's cloud keeps it itself
         if role == "accounts":
             self._provision_accounts()
         if role == "cache":
@@ -138,7 +149,7 @@ class Reference:
 
     def restored_through(self, node: str) -> str | None:
         """Only the relay writes the registry."""
-        return "relay" if self.topology.node(node).role == "cache" else None
+        return self._relay if self.topology.node(node).role == "cache" else None
 
     def ends_sessions(self, node: str) -> bool:
         """The account service keeps sessions in memory."""
@@ -153,6 +164,12 @@ class Reference:
     def _provision_accounts(self) -> None:
         accounts = [{"owner": o, "password": password(o), "cameras": list(CAMERAS)} for o in self.owners]
         self._remotes["accounts"].post("/operator/provision", {"accounts": accounts})
+        self.integrate(self._integration)
+
+    def integrate(self, state: Integration) -> None:
+        """Tell the account service, which is asked about each access."""
+        self._integration = state
+        self._remotes["accounts"].post("/operator/integration", {"state": state})
 
     def _provision_devices(self) -> None:
         devices = [
@@ -164,13 +181,15 @@ class Reference:
             }
             for c in self.topology.with_role("camera")
         ]
-        self._remotes["relay"].post("/operator/provision", {"devices": devices})
+        self._remotes[self._relay].post("/operator/provision", {"devices": devices})
 
 
 def topology_of(owners: tuple[str, ...], update: Update | None, choices: Mapping[str, str] | None = None) -> Topology:
     """Return the nodes and links of the home system of these owners, with an update laid over it or as it is."""
     described = tomllib.loads((updates.home_folder() / "home.toml").read_text())
-    return updates.applied(update, from_toml(described, owners, choices))
+    made = from_toml(described, owners, choices)
+    # an update of the integration has nothing to stand in front of where the integration is not passed
+    return updates.applied(update, made) if (choices or {}).get("path", "integration") == "integration" else made
 
 
 def password(owner: str) -> str:

@@ -65,15 +65,19 @@ def _planes(owner: int, camera: int) -> Planes:
     return Planes(np.asarray(luma, np.uint8), *small)
 
 
-def stamped_jpeg(badge: Badge, key: Key, quality: int = QUALITY) -> bytes:
-    """Return the scene of the badge's owner and camera, stamped, as a JPEG of 1920x1080."""
-    scene = stamped_planes(badge, key)
+def stamped_jpeg(badge: Badge, key: Key, quality: int = QUALITY, looks: int | None = None) -> bytes:
+    """Return the scene of the badge's owner and camera, stamped, as a JPEG of 1920x1080.
+
+    `looks` is how many different homes there are to look at; owners beyond them live in such as others do. The badge is
+    the owner's own.
+    """
+    scene = stamped_planes(badge, key, looks)
     return bytes(simplejpeg.encode_jpeg_yuv_planes(scene.luma, scene.blue, scene.red, quality, fastdct=True))
 
 
-def stamped_planes(badge: Badge, key: Key) -> Planes:
-    """Return the planes of the scene of the badge's owner and camera, stamped."""
-    scene = planes(badge.owner, badge.camera)
+def stamped_planes(badge: Badge, key: Key, looks: int | None = None) -> Planes:
+    """Return the planes of the scene of the badge's owner and camera, stamped; `looks` as for `stamped_jpeg`."""
+    scene = planes(badge.owner if looks is None else (badge.owner - 1) % looks + 1, badge.camera)
     luma = scene.luma.copy()
     stamp(luma, badge, key)
     return Planes(luma, scene.blue, scene.red)

@@ -242,7 +242,8 @@ class Street:
 
 
 def hub_of(relay: Node | None = None, address: str = "", **settings: str) -> dict[str, str]:
-    return {"OPERATOR": free_address(), "RELAY_URL": f"http://{relay.listen if relay else address}"} | settings
+    where = {"OPERATOR": free_address(), "RELAY_URL": f"http://{relay.listen if relay else address}"}
+    return where | ({} if relay else {"LEASE": "0"}) | settings  # a relay that is played knows of no leases
 
 
 class Hub:

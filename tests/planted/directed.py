@@ -17,8 +17,10 @@ from chaos.plan import (
     Restart,
     RollBack,
     RollOut,
+    Say,
     SetConditions,
     Step,
+    Suspend,
 )
 
 OWNERS = ("ada", "grace", "lin")
@@ -89,6 +91,23 @@ STEPS: dict[str, tuple[Step, ...]] = {
         Clear("ada.camera"),
     ),
     "placeholder": (Ask("grace"), SetConditions("ada.camera", OUTAGE), Ask("ada"), Clear("ada.camera")),
+    # both are let in before, and the account service, where the switch is, is away when it is thrown
+    "access-grace": (
+        Ask("ada"),
+        Ask("grace", feed="stream"),
+        SetConditions("relay.accounts", OUTAGE),
+        Suspend(),
+        Ask("ada"),
+        Clear("relay.accounts"),
+    ),
+    # ada's ticket takes 0.2 s, and is the one that grace's assistant is given
+    "asked-twice": (
+        Say("grace"),
+        SetConditions("relay.accounts", late(200)),
+        Say("ada"),
+        Say("grace"),
+        Clear("relay.accounts"),
+    ),
     "lenient-access": (SetConditions("relay.accounts", late(600)), EVERYBODY, Clear("relay.accounts")),
 }
 PLANS = {update: Plan(OWNERS, (*steps, EVERYBODY)) for update, steps in STEPS.items()}

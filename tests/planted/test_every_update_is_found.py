@@ -35,12 +35,14 @@ RUNS = [
     for stack in d.stacks
     if (d.name, stack) == ("december-26", "process") or (stack == "docker" and d.name in SEARCHED_IN_CONTAINERS)
 ]
+REVOKED = ("access-grace",)
+"""Nobody sees a stranger by these: a camera is shown that may be shown no more."""
 TRIES = 10
 """Times that a directed plan is tried: where two must come in one order, it does not come to pass each time."""
 
 
 def check(run: Run, finding: Finding) -> None:
-    assert finding.leak.verdict in (Verdict.FOREIGN, Verdict.MISDIRECTED)
+    assert finding.leak.verdict in (Verdict.FOREIGN, Verdict.REVOKED, Verdict.MISDIRECTED)
     assert finding.picture is not None
     assert finding.picture.stat().st_size > 10_000, "a person can see it"
     assert finding.hits >= 1
@@ -85,7 +87,7 @@ def test_a_directed_plan_shows_the_leak_and_by_its_control_nobody_sees_a_strange
     if not SpecifierSet(update.python).contains(platform.python_version()):
         pytest.skip(f"{name} needs Python {update.python}")
     frames, word = shown(name, tmp_path, PLANS[name], TRIES)
-    assert Verdict.FOREIGN in [frame.verdict for frame in frames]
+    assert (Verdict.REVOKED if name in REVOKED else Verdict.FOREIGN) in [frame.verdict for frame in frames]
     check_word(word, update.guilty)
     frames, _ = shown(update.control, tmp_path, PLANS[name], 2)
     seen = [frame.verdict for frame in frames]

@@ -1,7 +1,7 @@
 """The account service: who signs in, which sessions live, and which owner has which camera.
 
-Public: ``POST /login``, ``POST /logout``, ``POST /access``. Operator: ``POST /operator/provision``, ``GET /healthz``.
-Accounts and sessions live in memory: a restarted service is provisioned again.
+Public: ``POST /login``, ``/logout``, ``/access``, ``/cameras``, ``/ticket``. Operator: ``POST /operator/provision``,
+``POST /operator/integration``, ``GET /healthz``. All of it lives in memory: a restarted service is provisioned again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hmac
 import re
 import secrets
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +24,21 @@ from common.node import Problem
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """Owners and cameras: no character that could end a name inside a key or an address."""
+INTEGRATION = ("on", "suspended", "without cameras")
+"""What is let through: everything, nothing at all, or everything but cameras. For everybody, at once."""
+TICKET_SECONDS = 5.0
+"""How long a ticket for one camera may be used: long enough to begin a feed on the poorest network that bears one."""
 SCRYPT_N = 256
 """Deliberately low cost, 0.6 ms a hash: each case of a test provisions every account anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What one session may see for a moment: a single camera, by a token that is worth nothing else."""
+
+    session: bytes
+    camera: str
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +57,19 @@ class Directory:
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
         self._sessions: dict[bytes, str] = {}
+        self._tickets: dict[bytes, Ticket] = {}
+        self.integration = INTEGRATION[0]
 
     def provision(self, accounts: dict[str, Account]) -> None:
         """Replace every account and end every session."""
         self._accounts = accounts
         self._sessions = {}
+        self._tickets = {}
 
     def login(self, owner: str, password: str) -> str:
         """Return a new token; a wrong name or password is a `Problem` 401 that does not say which."""
+        if self.integration == "suspended":
+            raise Problem(403, "the integration is suspended")
         account = self._accounts.get(owner)
         expected = account.hash if account else b""
         if not hmac.compare_digest(_hash(password, account.salt if account else b"nobody"), expected):
@@ -64,13 +83,45 @@ class Directory:
         self._sessions.pop(_key(token), None)
 
     def access(self, token: str, camera: str) -> Account:
-        """Return the account of the token's owner, who must have that camera: else `Problem` 401 or 403."""
-        owner = self._sessions.get(_key(token))
+        """Return the account of the token's owner, who must have that camera: else `Problem` 401 or 403.
+
+        While the integration is not on, nobody has: that is decided here, anew for each request, and nowhere else.
+        """
+        session, ticket = _key(token), self._tickets.get(_key(token))
+        if ticket is not None:
+            if ticket.until < time.monotonic():
+                raise Problem(401, "the ticket is too old")
+            if camera != ticket.camera:
+                raise Problem(403, "the ticket is for another camera")
+            session = ticket.session
+        account = self._account_of(session)
+        if self.integration != "on":
+            raise Problem(403, f"the integration is {self.integration}")
+        if camera not in account.cameras:
+            raise Problem(403, "this account has no such camera")
+        return account
+
+    def cameras(self, token: str) -> tuple[str, list[str]]:
+        """Return the token's owner, and the owner's cameras: none while all but cameras is restored."""
+        account = self._account_of(_key(token))
+        if self.integration == "suspended":
+            raise Problem(403, "the integration is suspended")
+        return account.owner, sorted(account.cameras) if self.integration == "on" else []
+
+    def ticket(self, token: str, camera: str) -> str:
+        """Return a ticket for one camera, which the token's owner must have; it ends with the session."""
+        self.access(token, camera)
+        now = time.monotonic()
+        self._tickets = {k: t for k, t in self._tickets.items() if t.until > now}
+        ticket = secrets.token_urlsafe(24)
+        self._tickets[_key(ticket)] = Ticket(_key(token), camera, now + TICKET_SECONDS)
+        return ticket
+
+    def _account_of(self, session: bytes) -> Account:
+        owner = self._sessions.get(session)
         account = self._accounts.get(owner) if owner is not None else None
         if account is None:
             raise Problem(401, "no such session")
-        if camera not in account.cameras:
-            raise Problem(403, "this account has no such camera")
         return account
 
 
@@ -122,6 +173,15 @@ def public(directory: Directory) -> web.Application:
         account = directory.access(_word(values, "token"), camera)
         return web.json_response({"owner": account.owner, "allowed": True, "device": f"{account.owner}:{camera}"})
 
+    async def cameras(request: web.Request) -> web.Response:
+        owner, names = directory.cameras(_word(await node.body(request), "token"))
+        return web.json_response({"owner": owner, "cameras": names})
+
+    async def ticket(request: web.Request) -> web.Response:
+        values = await node.body(request)
+        return web.json_response({"ticket": directory.ticket(_word(values, "token"), _word(values, "camera"))})
+
+    app.add_routes([web.post("/cameras", cameras), web.post("/ticket", ticket)])
     app.add_routes([web.post("/login", login), web.post("/logout", logout), web.post("/access", access)])
     app.router.add_get("/healthz", _healthy)
     return app
@@ -139,7 +199,15 @@ def operator(directory: Directory) -> web.Application:
         directory.provision({a.owner: a for a in accounts})
         return web.json_response({"accounts": len(accounts)})
 
+    async def integration(request: web.Request) -> web.Response:
+        state = _word(await node.body(request), "state")
+        if state not in INTEGRATION:
+            raise Problem(400, f"state is {state!r}; expected one of {', '.join(INTEGRATION)}")
+        directory.integration = state
+        return web.json_response({"state": state})
+
     app.add_routes([web.post("/operator/provision", provision), web.get("/healthz", _healthy)])
+    app.router.add_post("/operator/integration", integration)
     return app
 
 

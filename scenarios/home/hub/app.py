@@ -21,6 +21,8 @@ from urllib.parse import quote, urlsplit
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 import aiohttp
+import lease
+import voice
 from adaptive import Adaptive, address
 from aiohttp import web
 from feed import Failed, Painter
@@ -55,6 +57,8 @@ class Ask:
     camera: str
     feed: str
     width: int
+    said: bool = False
+    """Whether `camera` is what somebody said, until the assistant knows which camera that is."""
     id: str = field(default_factory=lambda: secrets.token_hex(4))
     state: str = "open"
     settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -92,9 +96,13 @@ class Hub:
         self._screen = screen
         self._player = player
         self._last_frame = LastFrame(screen, policy)
+        self._keeps = policy == "keep"
         self._ask_total = node.number("ASK_TOTAL", 1.0)
         self._feed_idle = node.number("FEED_IDLE", 1.0)
         self._sign_total = node.number("SIGN_IN_TOTAL", 1.0)
+        self._lease = node.number("LEASE", 1.5)
+        self._renew = node.number("LEASE_RENEW", 0.5)
+        self._voice = voice.Voice(session, self._relay, node.number("VOICE_AGAIN", 0.2))
         self._account: Account | None = None
         self._signing = asyncio.Lock()
         self._changing = asyncio.Lock()
@@ -154,14 +162,14 @@ class Hub:
 
     # Feeds.
 
-    async def ask(self, camera: str, kind: str, width: int) -> Ask:
+    async def ask(self, camera: str, kind: str, width: int, *, said: bool = False) -> Ask:
         """Summon a camera; whatever was open is closed first. A `Problem` 507 while the journal is full."""
         if self._screen.full:
             raise Problem(507, "the screen journal is full; collect its entries and forget them")
         async with self._changing:
             await self._end_feed()
             self._count += 1
-            ask = Ask(self._count, camera, kind, width)
+            ask = Ask(self._count, camera, kind, width, said)
             self._asks[ask.number] = ask
             while len(self._asks) > ASKS_REMEMBERED:
                 self._asks.popitem(last=False)
@@ -202,6 +210,19 @@ class Hub:
 
     async def _run(self, ask: Ask, account: Account | None) -> None:
         try:
+            async with self._held(ask, account):
+                if await self._plays(ask, account) or self._keeps:
+                    await asyncio.Event().wait()  # what stands there does until somebody closes it, or its lease ends
+        except lease.Ended as over:
+            node.log("lease-ended", request=ask.id, ask=ask.number, camera=ask.camera, error=str(over))
+            if self._ask is ask:
+                self._last_frame.on_close()
+            if ask.state == "open" or ask.feed == "stream":
+                ask.settle("unavailable")
+
+    async def _plays(self, ask: Ask, account: Account | None) -> bool:
+        """Show the camera; returns whether it was shown, and False when it gave nothing or broke."""
+        try:
             async with asyncio.timeout(self._ask_total) as ask.deadline:
                 await self._show(ask, account)
         except (Failed, aiohttp.ClientError, TimeoutError, OSError) as broken:
@@ -210,13 +231,28 @@ class Hub:
             if self._ask is ask:
                 self._last_frame.on_failure()
             ask.settle("unavailable")
+            return False
+        return True
+
+    def _held(self, ask: Ask, account: Account | None) -> contextlib.AbstractAsyncContextManager[None]:
+        if account is None:
+            return contextlib.nullcontext()
+        headers = {"Authorization": f"Bearer {account.token}", "X-Request-Id": ask.id}
+        return lease.held(self._session, lambda: self._address(ask, "lease"), headers, self._lease, self._renew)
+
+    def _address(self, ask: Ask, what: str) -> str:
+        return f"{self._relay}/v1/cameras/{quote(ask.camera, safe='')}/{what}"
 
     async def _show(self, ask: Ask, account: Account | None) -> None:
         if account is None:
             raise Failed("nobody is signed in")
+        url, token = self._relay + address(quote(ask.camera, safe=""), ask.feed, ask.width), account.token
+        if ask.said:
+            seen = await self._voice.where(ask.camera, ask.feed, token, ask.id)
+            ask.camera, url, token = seen.device, f"{seen.url}?width={ask.width}", seen.token
         await self._player.play(
-            self._relay + address(quote(ask.camera, safe=""), ask.feed, ask.width),
-            {"Authorization": f"Bearer {account.token}", "X-Request-Id": ask.id},
+            url,
+            {"Authorization": f"Bearer {token}", "X-Request-Id": ask.id},
             ask.feed,
             lambda: self._shown(ask, stream=ask.feed != "still"),
         )
@@ -230,6 +266,14 @@ class Hub:
             # From the first picture on, the next one has its own time; a still that follows a video, that of both.
             idle = self._feed_idle * (2 if ask.feed == "video" else 1)
             ask.deadline.reschedule(asyncio.get_running_loop().time() + idle)
+
+
+def _kind(values: dict[str, object], *more: str) -> str:
+    kinds = ("still", "stream", *more)
+    kind = values.get("feed", kinds[0])
+    if kind not in kinds:
+        raise Problem(400, f"feed is neither {' nor '.join(kinds)}")
+    return str(kind)
 
 
 def control(hub: Hub, screen: Screen | BrowserScreen) -> web.Application:
@@ -260,13 +304,16 @@ def control(hub: Hub, screen: Screen | BrowserScreen) -> web.Application:
 
     async def ask(request: web.Request) -> web.Response:
         values = await node.body(request)
-        kind, width = word(values, "feed", "still"), values.get("width", 1024)
-        if kind not in ("still", "stream", "video"):
-            raise Problem(400, "feed is neither still nor stream nor video")
+        kind, width = _kind(values, "video"), values.get("width", 1024)
         if not isinstance(width, int) or isinstance(width, bool):
             raise Problem(400, "width is no whole number")
         await screen.tapped()
         taken = await hub.ask(word(values, "camera"), kind, width)
+        return web.json_response({"ask": taken.number})
+
+    async def say(request: web.Request) -> web.Response:
+        values = await node.body(request)
+        taken = await hub.ask(voice.name(word(values, "said")), _kind(values), 1024, said=True)
         return web.json_response({"ask": taken.number})
 
     async def asked(request: web.Request) -> web.Response:
@@ -311,6 +358,7 @@ def control(hub: Hub, screen: Screen | BrowserScreen) -> web.Application:
             web.post("/control/sign-in", sign_in),
             web.post("/control/sign-out", sign_out),
             web.post("/control/ask", ask),
+            web.post("/control/say", say),
             web.get("/control/asks/{number:[0-9]{1,9}}", asked),
             web.post("/control/close", close),
             web.get("/healthz", healthy),

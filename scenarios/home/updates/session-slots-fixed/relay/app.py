@@ -3,7 +3,8 @@
 Each request on its own: the account service says who asks and whether that owner has the camera, Redis says which
 device that is, the device gives the picture. Between requests it remembers sessions and open connections, nothing else.
 
-Public: ``POST /v1/login``, ``POST /v1/logout``, ``GET /v1/cameras/{camera}/still?width=`` and ``…/stream?width=``.
+Public: ``POST /v1/login``, ``POST /v1/logout``, ``GET /v1/cameras/{camera}/still?width=``, ``…/stream?width=`` and
+``…/lease``, whether a camera may still be shown; ``POST /v1/fulfillment``, see ``assistant.py``.
 Operator: ``POST /operator/provision``, ``POST /operator/flush``, ``GET /healthz``.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 import aiohttp
+import assistant
 from aiohttp import web
 from config import Config
 from devices import Device, Devices, connect
@@ -79,8 +81,14 @@ def public(accounts: Accounts, devices: Devices, stills: Stills, streams: Stream
         _, _, device = await device_of(request)
         return await streams.stream(request, device, width)
 
+    async def lease(request: web.Request) -> web.Response:
+        await accounts.owner_of(sessions.token(_token(request)), request.match_info["camera"], request["id"])
+        return web.json_response({})
+
     app.add_routes([web.post("/v1/login", login), web.post("/v1/logout", logout)])
     app.add_routes([web.get(f"{CAMERA}/still", still), web.get(f"{CAMERA}/stream", stream)])
+    app.router.add_get(f"{CAMERA}/lease", lease)
+    assistant.add(app, assistant.Assistant(accounts), lambda request: sessions.token(_token(request)))
     return app
 
 

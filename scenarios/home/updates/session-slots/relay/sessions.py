@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from common.node import Problem
 
+LONGEST = 24
+"""Characters of a handle; a ticket of the account service has 32."""
+
 
 class Sessions:
     """The table of sessions."""
@@ -24,7 +27,12 @@ class Sessions:
         return str(place)
 
     def token(self, handle: str) -> str:
-        """Return the token of a session; `Problem` 401 when there is none."""
+        """Return the token of a session; `Problem` 401 when there is none.
+
+        What is longer than a handle is a ticket of the account service, and passes as it is.
+        """
+        if len(handle) > LONGEST:
+            return handle
         place = int(handle) if handle.isdecimal() else -1
         token = self._tokens[place] if 0 <= place < len(self._tokens) else None
         if token is None:

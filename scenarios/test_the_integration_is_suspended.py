@@ -1,0 +1,52 @@
+"""Cameras stand and play on the hubs, conditions turn, and the vendor suspends the integration.
+
+Within 2.5 s no hub may show a camera any more: not from a cache, not by a stream that plays, and not on a hub that the
+network does not reach. Suspect: somebody who remembers that it was allowed.
+"""
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from chaos import Household, any_home, any_link, conditions
+
+WORSE = st.sampled_from([conditions.OUTAGE, conditions.BLACK_HOLE]) | conditions.poor()
+
+
+class TheIntegrationIsSuspended(Household):
+    homes = ("ada", "grace", "lin")
+    motifs = ()
+    cases = 5
+    switched = False
+
+    @precondition(lambda self: not self.switched)  # once: each time is waited for until it must be in effect
+    @rule(
+        watching=st.permutations(["ada", "grace", "lin"]),
+        link=st.just("relay.accounts") | any_link,
+        under=WORSE,
+        mended=st.booleans(),
+        cameras=st.booleans(),
+    )
+    def the_vendor_suspends_while_some_watch(self, watching, link, under, mended, cameras):
+        self.switched = True
+        self.clear()
+        self.ask(watching[0], feed="stream")
+        self.ask(watching[1])
+        self.set_conditions(link, under)
+        self.suspend()
+        if mended:
+            self.clear(link)
+        self.ask_together("ada", "grace", "lin")
+        self.restore(cameras=cameras)
+        self.clear()
+        self.ask(watching[0])
+
+    @rule(home=any_home)
+    def an_owner_watches_live(self, home):
+        self.ask(home, feed="stream")
+
+    @rule(link=any_link, under=conditions.poor())
+    def conditions_turn(self, link, under):
+        self.set_conditions(link, under)
+
+
+TestTheIntegrationIsSuspended = TheIntegrationIsSuspended.TestCase
