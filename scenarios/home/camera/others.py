@@ -18,10 +18,11 @@ _MOTION = """# written by camera/others.py
 daemon off
 setup_mode off
 log_level 5
+log_file {folder}/motion.log
 pid_file {folder}/motion.pid
 target_dir {folder}
 netcam_url {lens}
-netcam_keepalive on
+netcam_params keepalive=on
 width 1920
 height 1080
 framerate {rate}
@@ -40,7 +41,7 @@ text_left
 """
 _ENCODE = (
     "-re -f image2 -loop 1 -pattern_type none -framerate {rate} -i {lens} -an "
-    "-vf scale=1280:720 -pix_fmt yuv420p -c:v libx264 -preset ultrafast -tune zerolatency -g {rate} -crf 20 "
+    "-vf scale=1280:720 -pix_fmt yuv420p -c:v libx264 -preset superfast -tune zerolatency -g {rate} -crf 26 "
     "-rtsp_transport tcp -f rtsp {{output}}"
 )
 
