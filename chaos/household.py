@@ -376,7 +376,7 @@ class Household(RuleBasedStateMachine):
             before = chapter.executions
             test = get_state_machine_test(cls, settings=_settings(left, mine))
             if seeded is not None:
-                test = seed((seeded, rounds) if rounds else seeded)(test)
+                test = seed(f"{seeded}, round {rounds}" if rounds else seeded)(test)
             with current.using(chapter), contextlib.suppress(SearchEnded):
                 test()
             done = chapter.executions - before

@@ -431,6 +431,22 @@ def test_as_many_cases_are_executed_as_were_asked_for_also_where_plans_are_drawn
         assert len(chapter.executed) == len({p.digest for p in chapter.executed}) == cases
 
 
+def test_a_search_with_a_seed_draws_on_when_a_plan_was_drawn_twice():
+    class Once(Household):
+        homes = OWNERS
+        motifs = ()
+
+        @rule(home=any_home)
+        def asks_once(self, home):
+            if not self._steps:
+                self.ask(home)
+
+    for number in range(5):
+        chapter = _Chapter()
+        Once.hunt(chapter, 3, seeded=number)
+        assert len(chapter.executed) == 3
+
+
 def test_a_scenario_that_has_only_one_plan_ends():
     class One(Household):
         homes = OWNERS
