@@ -79,7 +79,7 @@ _compose_files = click.option(
 @click.option("--update", metavar="NAME_OR_FOLDER", help="An update to lay over the home system.")
 @_compose_files
 @click.option("--budget", default="120s", show_default=True, help="How long, or how many cases: 120s, 5m, 300cases.")
-@click.option("--workers", type=click.IntRange(1, 32), default=None, help="Home systems side by side; one a core.")
+@click.option("--workers", type=click.IntRange(1, 32), default=None, help="Home systems side by side; two a core.")
 @click.option("--engine", default="local", show_default=True, help="local, dask (a cluster here) or dask://host:port.")
 @click.option("--seed", type=click.IntRange(0), default=None, help="Draw what a gate of this seed drew.")
 @click.option("--timeout", metavar="TIME", help="End after so long whatever happens; the result is written.")

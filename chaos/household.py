@@ -9,6 +9,7 @@ that reproduces half of the time, a plan that is executed at the end, with its v
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import unittest
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
 
     from chaos.run import Chapter, Finding, Run
 
+SPARE = 10
+"""Plans that a round draws beside those that are missing, since some were drawn before."""
 STEPS = 8
 """Rules drawn for one plan; with the motif and the last asks of everybody, 15 elementary steps in the median."""
 
@@ -386,7 +389,8 @@ class Household(RuleBasedStateMachine):
                 chapter.leaked = plan
         except OwnframeError as failed:
             chapter.broken = failed
-        if chapter.leaked == plan or chapter.broken is not None or chapter.over():
+        enough = chapter.over() or chapter.executions >= chapter.limit
+        if chapter.leaked == plan or chapter.broken is not None or enough:
             raise SearchEnded  # the one place, outside of `except`: Hypothesis tells failures apart by their context
 
     @classmethod
@@ -401,17 +405,20 @@ class Household(RuleBasedStateMachine):
         __tracebackhide__ = True
         mine = database.of(f"{cls.__module__}.{cls.__qualname__}") if database is not None else None
         left, rounds = cases, 0
+        chapter.limit = chapter.executions + cases
         while left > 0:  # a plan that was drawn twice is executed once, so that some cases may be left
             before = chapter.executions
-            test = get_state_machine_test(cls, settings=_settings(left, mine))
+            # its first plan is always the same one, so that a round for one that is missing needs more than one
+            test = get_state_machine_test(cls, settings=_settings(left + SPARE if rounds else left, mine))
             if seeded is not None:
-                test = seed((seeded, rounds) if rounds else seeded)(test)
+                test = seed(f"{seeded}, round {rounds}" if rounds else seeded)(test)
             with current.using(chapter), contextlib.suppress(SearchEnded):
                 test()
             done = chapter.executions - before
             if chapter.broken is not None or chapter.leaked is not None or chapter.over() or not done:
                 break  # at the latest when everything that is drawn was executed before
             left, rounds = left - done, rounds + 1
+        chapter.limit = math.inf
         if chapter.broken is not None:
             raise chapter.broken
         return chapter.leaked

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import math
 import os
 import platform
 import time
@@ -467,6 +468,8 @@ class Chapter:
         self.rules = rules
         self.home = run.home(owners)
         self.looks = run.settings.looks
+        self.limit = math.inf
+        """Executions at which the search that is under way has had its cases."""
         self.events: list[Event] = []
         self.executions = 0
         self.leaked: Plan | None = None

@@ -76,6 +76,7 @@ class _Chapter:
         self.broken = None
         self.over = lambda: False
         self.looks = 0
+        self.limit = float("inf")
         self.executed: list[Plan] = []
         self._ledger: dict[str, _Result] = {}
         self._leaks = leaks
@@ -429,6 +430,22 @@ def test_as_many_cases_are_executed_as_were_asked_for_also_where_plans_are_drawn
         chapter = _Chapter()
         Few.hunt(chapter, cases, seeded=number)
         assert len(chapter.executed) == len({p.digest for p in chapter.executed}) == cases
+
+
+def test_a_search_with_a_seed_draws_on_when_a_plan_was_drawn_twice():
+    class Once(Household):
+        homes = OWNERS
+        motifs = ()
+
+        @rule(home=any_home)
+        def asks_once(self, home):
+            if not self._steps:
+                self.ask(home)
+
+    for number in range(5):
+        chapter = _Chapter()
+        Once.hunt(chapter, 3, seeded=number)
+        assert 1 < len(chapter.executed) <= 3
 
 
 def test_a_scenario_that_has_only_one_plan_ends():
