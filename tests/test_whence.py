@@ -142,6 +142,13 @@ def test_who_asks_with_what_only_another_request_had_asks_for_that_one(mine):
     assert found(talk).node == "accounts"
 
 
+def test_what_was_answered_before_the_request_is_no_cause():
+    talk = Conversation(HOME)
+    talk.ask("relay.accounts", post("/who", "{}"), json('{"owner": "lin"}'), at=0.3)
+    asks(talk)
+    assert found(talk).node == "relay"
+
+
 def test_an_answer_that_lists_everybody_names_nobody():
     talk = Conversation(HOME)
     asks(talk)
