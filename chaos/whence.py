@@ -138,8 +138,8 @@ class _Search:
             return self._word(f"It cannot be said where it turned foreign: {hub} dials nobody.", ())
         if not self._whole:
             return self._word(
-                "It cannot be said where it turned foreign: not every packet of the case was kept, and none of those that "
-                f"were brought {self._whose} to {self._called(hub)} since it was asked.",
+                "It cannot be said where it turned foreign: not every packet of the case was kept, and none of those "
+                f"that were brought {self._whose} to {self._called(hub)} since it was asked.",
                 (),
             )
         return self._kept(hub, shown)
