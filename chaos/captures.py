@@ -30,7 +30,9 @@ BUFFER = 32 << 20
 _LARGEST = 1 << 17
 _AT_ONCE = 256
 _LOOK = 0.5
-IP = 0x0800  # ETH_P_IP
+_IP = 0x0800
+EVERYTHING = 0x0003
+"""ETH_P_ALL: a socket of one protocol alone is shown what comes in and not what goes out."""
 _FILTER, _TIMES, _PACKET_LEVEL, _STATISTICS, _NO_OUTGOING = 26, 35, 263, 6, 23
 """SO_ATTACH_FILTER, SO_TIMESTAMPNS, SOL_PACKET, PACKET_STATISTICS, PACKET_IGNORE_OUTGOING (linux/if_packet.h)."""
 _FORCED = 33  # SO_RCVBUFFORCE
@@ -83,8 +85,8 @@ def _interface(link: str, half: str, ends: tuple[str, str]) -> Interface:
 class Captures:
     """Takes packets of a home's links as long as it runs. `begin` with each case; threads may share it.
 
-    `source` is an AF_PACKET socket of the network namespace that Toxiproxy is in: one of the protocol `IP`, or, for
-    loopback, of none. `ends` are each link's client and server, `names` what addresses are called.
+    `source` is an AF_PACKET socket of the network namespace that Toxiproxy is in: of the protocol `EVERYTHING`, or,
+    for loopback, of none. `ends` are each link's client and server, `names` what addresses are called.
     """
 
     def __init__(
@@ -119,7 +121,7 @@ class Captures:
         self._source.setsockopt(socket.SOL_SOCKET, _TIMES, 1)
         if loopback:
             self._source.setsockopt(_PACKET_LEVEL, _NO_OUTGOING, 1)
-            self._source.bind(("lo", IP))
+            self._source.bind(("lo", _IP))
         self._thread.start()
 
     def stop(self) -> None:

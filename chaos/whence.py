@@ -4,8 +4,8 @@ From the hub backwards. The node that answered the hub's request with a stranger
 wrong itself, by an answer that it got for this request, which shows or names the stranger though nobody asked for the
 stranger? Then whoever gave that answer is looked at in the same way; else it turned foreign here. The rules:
 
-1. An exchange belongs to a request when it repeats something that is only in that request, such as its id; and when it
-   fell into its time, unless it repeats something of another request, such as a token.
+1. An exchange belongs to a request when it fell into its time, unless it repeats something that only another request
+   has, such as that one's id or its token.
 2. Who asks for the stranger gets the stranger: by name, by a token that was given out together with that name, or by
    dialling the stranger's own camera. Such an answer is right, and the question is why it was asked.
 3. What a store answers is what was put there, unless it is seen to have been put under another key.
@@ -136,10 +136,10 @@ class _Search:
             return self._word(f"It cannot be said where it turned foreign: {_listed(unread)}.", ())
         if not links:
             return self._word(f"It cannot be said where it turned foreign: {hub} dials nobody.", ())
-        if not self._whole and not shown:
+        if not self._whole:
             return self._word(
-                "It cannot be said where it turned foreign: not every packet of the case was kept, and none that was "
-                f"brought {self._whose} to {self._called(hub)}.",
+                "It cannot be said where it turned foreign: not every packet of the case was kept, and none of those "
+                f"that were brought {self._whose} to {self._called(hub)} since it was asked.",
                 (),
             )
         return self._kept(hub, shown)
@@ -289,7 +289,7 @@ class _Search:
             for told in self._talk(link.name, "client").exchanges if link.client == node else ():
                 repeated = _tokens(told.request)
                 in_time = answered.request.began - _SLACK <= told.request.began <= until
-                if repeated & (mine - of_others) or (in_time and not repeated & (of_others - mine)):
+                if in_time and not repeated & (of_others - mine):
                     found.append(told)
         return sorted(found, key=lambda e: e.request.began)
 

@@ -152,6 +152,16 @@ def test_a_connection_that_began_before_the_capture_is_read_from_its_next_reques
     assert one.answer.pictures[0].data == picture("ada")
 
 
+def test_an_answer_to_what_was_asked_before_the_capture_is_no_answer_to_what_was_asked_in_it():
+    talk = Conversation(HOME)
+    port = talk.ask("ada.hub", get("/first"), ok(picture("lin")), at=1.0)
+    talk.ask("ada.hub", get("/second"), ok(picture("ada")), at=2.0, port=port)
+    later = [p for p in talk.packets if p.at > 1.01]
+    (one,) = talks(connections(later))["ada.hub", "client"].exchanges
+    assert one.request.line == "GET /second HTTP/1.1"
+    assert one.answer.pictures[0].data == picture("ada")
+
+
 BEGINNINGS = [
     get("/a"),
     ok(picture("a", size=9)),

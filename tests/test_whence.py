@@ -128,6 +128,27 @@ def test_what_others_were_told_meanwhile_is_no_cause():
     assert found(talk).node == "relay"
 
 
+@pytest.mark.parametrize("mine", ["", "request-ada"])
+def test_who_asks_with_what_only_another_request_had_asks_for_that_one(mine):
+    """As retry-lane: one try for two, with the token of whoever came first."""
+    talk = Conversation(HOME)
+    asks(talk, took=0.9, Authorization="Bearer 77aa11")
+    asks(talk, hub="lin", at=1.15, Authorization="Bearer 99cc33")
+    access = post("/access", '{"token": "99cc33"}', X_Request_Id=mine)
+    talk.ask("relay.accounts", access, json('{"owner": "lin"}'), at=1.2)
+    assert found(talk).node == "relay"
+    access = post("/access", '{"token": "77aa11"}')
+    talk.ask("relay.accounts", access, json('{"owner": "lin"}'), at=1.3)
+    assert found(talk).node == "accounts"
+
+
+def test_what_was_answered_before_the_request_is_no_cause():
+    talk = Conversation(HOME)
+    talk.ask("relay.accounts", post("/who", "{}"), json('{"owner": "lin"}'), at=0.3)
+    asks(talk)
+    assert found(talk).node == "relay"
+
+
 def test_an_answer_that_lists_everybody_names_nobody():
     talk = Conversation(HOME)
     asks(talk)
@@ -206,10 +227,8 @@ def with_tokens(answer_to_ada):
     """Lin is given a ticket; then ada's hub is, and asks with it."""
     talk = Conversation(HOME)
     login = post("/login", '{"owner": "lin"}')
-    talk.ask("relay.accounts", login, json(f'{{"owner": "lin", "token": "{OWN}-of-lin-x"}}'), at=0.1)
-    talk.ask(
-        "relay.accounts", post("/ticket", f'{{"token": "{OWN}-of-lin-x"}}'), json(f'{{"ticket": "{TOKEN}"}}'), at=0.2
-    )
+    talk.ask("relay.accounts", login, json('{"owner": "lin", "token": "5f5f5f5fAAAA"}'), at=0.1)
+    talk.ask("relay.accounts", post("/ticket", '{"token": "5f5f5f5fAAAA"}'), json(f'{{"ticket": "{TOKEN}"}}'), at=0.2)
     talk.ask("ada.hub", post("/v1/ticket", "{}", X_Request_Id="say-ada"), json(answer_to_ada), at=0.5)
     asks(talk, Authorization=f"Bearer {TOKEN}")
     access = post("/access", f'{{"token": "{TOKEN}"}}', X_Request_Id="request-ada")
@@ -327,6 +346,8 @@ def test_of_packets_that_were_not_kept_nothing_is_said():
     assert word.nodes == ()
     assert "not every packet of the case was kept" in word.sentence
     talk = Conversation(HOME)
+    asks(talk, at=0.5, took=0.1)
+    assert found(talk, whole=False).nodes == (), "it came before, and may have come again"
     asks(talk)
     assert found(talk, whole=False).sentence.endswith("as far as packets were kept.")
 

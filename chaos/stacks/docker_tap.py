@@ -27,7 +27,7 @@ _SCRIPT = f"""
 import socket
 way = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 way.connect("/ownframe/tap")
-taken = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons({captures.IP}))
+taken = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons({captures.EVERYTHING}))
 try:
     taken.setsockopt(socket.SOL_SOCKET, {_BUFFER}, {captures.BUFFER})
 except OSError:
