@@ -343,7 +343,7 @@ async def main() -> None:
         else:
             screen = Screen(int(node.number("JOURNAL_LIMIT", 400)))
             player = Painter(session, screen)
-        video = [node.number(*s) for s in (("VIDEO_FIRST", 1.0), ("VIDEO_IDLE", 0.5), ("VIDEO_AGAIN", 2.0))]
+        video = [node.number(*s) for s in (("VIDEO_FIRST", 1.0), ("VIDEO_IDLE", 0.8), ("VIDEO_AGAIN", 2.0))]
         hub = Hub(session, node.text("RELAY_URL"), screen, Adaptive(player, *video), policy)
         await node.serve({"OPERATOR": control(hub, screen)})
         with contextlib.suppress(Problem):
