@@ -20,8 +20,8 @@ def test_where_nothing_is_set_a_build_has_the_defaults():
 
 
 def test_go_and_pip_are_told_what_this_environment_says(monkeypatch):
-    monkeypatch.setenv("GOPROXY", "https://modules.example,direct")
-    monkeypatch.setenv("PIP_INDEX_URL", "https://index.example/simple")
+    monkeypatch.setenv("GOPROXY", "https://origin/modules,direct")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://origin/simple")
     told = docker_images._settings()
-    assert told["go.env"] == b"GOPROXY=https://modules.example,direct\n"
-    assert told["pip.conf"] == b"[global]\nindex-url = https://index.example/simple\n"
+    assert told["go.env"] == b"GOPROXY=https://origin/modules,direct\n"
+    assert told["pip.conf"] == b"[global]\nindex-url = https://origin/simple\n"

@@ -74,6 +74,8 @@ def go2rtc(lens: str, folder: Path, port: Callable[[], int]) -> Camera:
         "webrtc": {"listen": ""},
         "srtp": {"listen": ""},
         "log": {"level": "warn"},
+        # FFmpeg's own default, 200 kbit/s, is worse with every picture
+        "ffmpeg": {"mjpeg": "-c:v mjpeg -q:v 6"},
         "streams": {
             "film": f"exec:ffmpeg -hide_banner -v error {_ENCODE.format(lens=lens, rate=RATE)}",
             "pictures": "ffmpeg:film#video=mjpeg",

@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))
 import aiohttp
 import lease
 import voice
-from adaptive import Adaptive, address
+from adaptive import STILL_EVERY, Adaptive, address
 from aiohttp import web
 from feed import Failed, Painter
 from last_frame import POLICIES, LastFrame
@@ -99,6 +99,7 @@ class Hub:
         self._keeps = policy == "keep"
         self._ask_total = node.number("ASK_TOTAL", 1.0)
         self._feed_idle = node.number("FEED_IDLE", 1.0)
+        self._video_first = node.number("VIDEO_FIRST", 1.0)
         self._sign_total = node.number("SIGN_IN_TOTAL", 1.0)
         self._lease = node.number("LEASE", 1.5)
         self._renew = node.number("LEASE_RENEW", 0.5)
@@ -217,13 +218,15 @@ class Hub:
             node.log("lease-ended", request=ask.id, ask=ask.number, camera=ask.camera, error=str(over))
             if self._ask is ask:
                 self._last_frame.on_close()
-            if ask.state == "open" or ask.feed == "stream":
+            if ask.state == "open" or ask.feed != "still":
                 ask.settle("unavailable")
 
     async def _plays(self, ask: Ask, account: Account | None) -> bool:
         """Show the camera; returns whether it was shown, and False when it gave nothing or broke."""
         try:
-            async with asyncio.timeout(self._ask_total) as ask.deadline:
+            # a video has as long for its first picture as the still that is taken in its place
+            total = self._ask_total + (self._video_first if ask.feed == "video" else 0)
+            async with asyncio.timeout(total) as ask.deadline:
                 await self._show(ask, account)
         except (Failed, aiohttp.ClientError, TimeoutError, OSError) as broken:
             error = str(broken) if isinstance(broken, Failed) else node.failure(broken, self._peer)
@@ -263,8 +266,8 @@ class Hub:
             node.log("picture", request=ask.id, ask=ask.number, camera=ask.camera)
         ask.settle("picture")
         if stream and ask.deadline is not None:
-            # From the first picture on, the next one has its own time; a still that follows a video, that of both.
-            idle = self._feed_idle * (2 if ask.feed == "video" else 1)
+            # From the first picture on, the next one has its own time; a still after a video was tried, that of both.
+            idle = self._feed_idle + (self._video_first + STILL_EVERY if ask.feed == "video" else 0)
             ask.deadline.reschedule(asyncio.get_running_loop().time() + idle)
 
 
@@ -388,7 +391,7 @@ async def main() -> None:
         else:
             screen = Screen(int(node.number("JOURNAL_LIMIT", 400)))
             player = Painter(session, screen)
-        video = [node.number(*s) for s in (("VIDEO_FIRST", 0.5), ("VIDEO_IDLE", 0.5), ("VIDEO_AGAIN", 2.0))]
+        video = [node.number(*s) for s in (("VIDEO_FIRST", 1.0), ("VIDEO_IDLE", 0.8), ("VIDEO_AGAIN", 2.0))]
         hub = Hub(session, node.text("RELAY_URL"), screen, Adaptive(player, *video), policy)
         await node.serve({"OPERATOR": control(hub, screen)})
         with contextlib.suppress(Problem):

@@ -243,6 +243,7 @@ def arguments(folder: Path) -> list[str]:
         "--no-first-run",
         "--mute-audio",
         "--autoplay-policy=no-user-gesture-required",
+        "--disable-web-security",  # the page is the device's own file, and reads a video that comes from the relay
         "--disable-background-networking",
         "--disable-component-update",
         *(TOLD if node.text("REFRESH", "told") == "told" else ()),
