@@ -1,7 +1,7 @@
-"""Cameras stand and play on the hubs, conditions turn, and the vendor suspends the integration.
+"""Cameras stand and play on the hubs, conditions turn, and the vendor suspends the integration, or an owner unlinks.
 
-Within 2.5 s no hub may show a camera any more: not from a cache, not by a stream that plays, and not on a hub that the
-network does not reach. Suspect: somebody who remembers that it was allowed.
+Within 2.5 s no hub may show such a camera any more: not from a cache, not by a stream that plays, and not on a hub that
+the network does not reach. Suspect: somebody who remembers that it was allowed.
 """
 
 from hypothesis import strategies as st
@@ -24,20 +24,25 @@ class TheIntegrationIsSuspended(Household):
         link=st.just("relay.accounts") | any_link,
         under=WORSE,
         mended=st.booleans(),
+        everybody=st.booleans(),
         cameras=st.booleans(),
     )
-    def the_vendor_suspends_while_some_watch(self, watching, link, under, mended, cameras):
+    def access_ends_while_some_watch(self, watching, link, under, mended, everybody, cameras):
         self.switched = True
         self.clear()
         self.ask(watching[0], feed="stream")
         self.ask(watching[1])
         self.set_conditions(link, under)
-        self.suspend()
+        if everybody:
+            self.suspend()
+        else:
+            self.unlink(watching[0])
         if mended:
             self.clear(link)
         self.ask_together("ada", "grace", "lin")
         self.restore(cameras=cameras)
         self.clear()
+        self.change_account(watching[0], owner=watching[0])
         self.ask(watching[0])
 
     @rule(home=any_home)

@@ -44,6 +44,7 @@ from chaos.plan import (
     SetConditions,
     Step,
     Suspend,
+    Unlink,
 )
 from chaos.topology import from_toml
 from tests.makers import OWNERS
@@ -95,6 +96,7 @@ inner_steps: st.SearchStrategy[InnerStep] = st.one_of(
     st.builds(Say, homes, cameras, feeds),
     st.builds(Suspend, st.integers(0, 60_000)),
     st.builds(Restore, st.booleans()),
+    st.builds(Unlink, homes, st.integers(0, 60_000)),
     st.builds(SetClock, st.sampled_from([f"{o}.camera" for o in OWNERS]), offsets, st.sampled_from(SetClock.ZONES)),
 )
 moments = st.builds(Moment, st.sampled_from(["taken", "failed"])) | st.builds(
