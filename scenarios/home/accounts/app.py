@@ -1,8 +1,8 @@
 """The account service: who signs in, which sessions live, and which owner has which camera.
 
 Public: ``POST /login``, ``/logout``, ``/access``, ``/cameras``, ``/ticket``. Operator: ``POST /operator/provision``,
-``/operator/integration``, ``/operator/end-sessions``, ``GET /healthz``. All of it lives in memory: a restarted service is
-provisioned again.
+``/operator/integration``, ``/operator/end-sessions``, ``GET /healthz``. All of it lives in memory: a restarted service
+is provisioned again.
 """
 
 from __future__ import annotations
