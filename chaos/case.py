@@ -33,6 +33,7 @@ from chaos.history import (
     SignedIn,
     Suspended,
     Touched,
+    Unlinked,
     Unseen,
 )
 from chaos.packetfaults import PACKET_FAULTS
@@ -48,6 +49,7 @@ from chaos.plan import (
     Feed,
     GiveUp,
     InnerStep,
+    IntegrationStep,
     LetAge,
     Meanwhile,
     Moment,
@@ -66,6 +68,7 @@ from chaos.plan import (
     SetConditions,
     Step,
     Suspend,
+    Unlink,
 )
 from chaos.reading import grown
 from chaos.remote import AskState, Refused
@@ -167,7 +170,7 @@ class Case:
                 self.meanwhile(step.ask, *step.steps, moment=step.moment)
             case LetAge():
                 self.let_age(step.home, ms=step.ms)
-            case Suspend() | Restore():
+            case Suspend() | Unlink() | Restore():
                 self._switch(step)
             case Restart() | RollOut() | RollBack():
                 self._replace(step)
@@ -247,11 +250,25 @@ class Case:
         self._home.contract.integrate("on" if cameras else "without cameras")
         self._record(Restored(began=began, ended=time.monotonic(), cameras=cameras))
 
-    def _switch(self, step: Suspend | Restore) -> None:
-        if isinstance(step, Suspend):
-            self.suspend(within_ms=step.within_ms)
-        else:
-            self.restore(cameras=step.cameras)
+    def unlink(self, owner: str, *, within_ms: int = Suspend.WITHIN_MS) -> None:
+        """End every session of an owner's account, and wait until it must have taken effect, `within_ms` later."""
+        step = Unlink(owner, within_ms)
+        self._home.check_owner(owner)
+        self._home.check_integration()
+        began = time.monotonic()
+        self._home.contract.end_sessions(owner)
+        ended = time.monotonic()
+        self._record(Unlinked(owner=owner, began=began, ended=ended, within=step.within_ms / 1000))
+        wait_until_clock(ended + step.within_ms / 1000)
+
+    def _switch(self, step: IntegrationStep) -> None:
+        match step:
+            case Suspend():
+                self.suspend(within_ms=step.within_ms)
+            case Unlink():
+                self.unlink(step.owner, within_ms=step.within_ms)
+            case Restore():
+                self.restore(cameras=step.cameras)
 
     def set_conditions(self, link: str, conditions: Conditions) -> None:
         """Put `link` under `conditions`, in place of those that it is under."""

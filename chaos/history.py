@@ -117,6 +117,18 @@ class Suspended(_Event, frozen=True, tag="suspended"):
     within: float
 
 
+class Unlinked(_Event, frozen=True, tag="unlinked"):
+    """Every session of `owner`'s account was ended between `began` and `ended`, as by a new password.
+
+    From `within` seconds after that on, no hub may show the owner's cameras until it is signed in anew.
+    """
+
+    owner: str
+    began: float
+    ended: float
+    within: float
+
+
 class Restored(_Event, frozen=True, tag="restored"):
     """The integration was restored for everybody between `began` and `ended`, with its `cameras` or without them."""
 
@@ -248,6 +260,7 @@ Event: TypeAlias = (
     | Asked
     | Closed
     | Suspended
+    | Unlinked
     | Restored
     | Displayed
     | Unseen

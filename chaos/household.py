@@ -51,6 +51,7 @@ from chaos.plan import (
     SetConditions,
     Step,
     Suspend,
+    Unlink,
     When,
 )
 from chaos.plan import Clear as ClearStep
@@ -253,6 +254,11 @@ class Household(RuleBasedStateMachine):
         """
         self._chapter.home.check_integration()
         self._add(Suspend(within_ms))
+
+    def unlink(self, owner: str, *, within_ms: int = Suspend.WITHIN_MS) -> None:
+        """The owner unlinks the account or resets its password: every session ends, and the bound is waited for."""
+        self._chapter.home.check_integration()
+        self._add(Unlink(self._home(owner), within_ms))
 
     def restore(self, *, cameras: bool = True) -> None:
         """The vendor restores the integration for everybody, all of it or everything but the cameras."""

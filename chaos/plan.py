@@ -455,6 +455,11 @@ class SetClock(_Step, frozen=True, tag="set_clock"):
         yield from self.calmer()
 
 
+def _check_bound(verb: str, within_ms: int) -> None:
+    if isinstance(within_ms, bool) or not isinstance(within_ms, int) or not 0 <= within_ms <= 60_000:
+        raise Misuse(f"{verb}.within_ms is {within_ms!r}; expected whole milliseconds from 0 to 60,000")
+
+
 class Suspend(_Step, frozen=True, tag="suspend"):
     """The vendor suspends the integration for everybody, and nothing else happens until `within_ms` have passed.
 
@@ -466,12 +471,29 @@ class Suspend(_Step, frozen=True, tag="suspend"):
     """Milliseconds: the reference hub's lease of 1.5 s, and a second for a busy machine."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.within_ms, bool) or not isinstance(self.within_ms, int) or not 0 <= self.within_ms <= 60_000:
-            raise Misuse(f"suspend.within_ms is {self.within_ms!r}; expected whole milliseconds from 0 to 60,000")
+        _check_bound("suspend", self.within_ms)
 
     def describe(self) -> str:
         """Return a line of the printed program."""
         return "suspend()" if self.within_ms == self.WITHIN_MS else f"suspend(within_ms={self.within_ms})"
+
+
+class Unlink(_Step, frozen=True, tag="unlink"):
+    """The owner unlinks the account, or resets its password: every session of it ends, wherever it is signed in.
+
+    As with `Suspend`, nothing else happens until `within_ms` have passed. Signing in anew links it again.
+    """
+
+    owner: str
+    within_ms: int = Suspend.WITHIN_MS
+
+    def __post_init__(self) -> None:
+        _check_bound("unlink", self.within_ms)
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        within = "" if self.within_ms == Suspend.WITHIN_MS else f", within_ms={self.within_ms}"
+        return f"unlink({self.owner!r}{within})"
 
 
 class Restore(_Step, frozen=True, tag="restore"):
@@ -491,7 +513,7 @@ class Restore(_Step, frozen=True, tag="restore"):
 
 _TEN_YEARS = 315_576_000
 NodeStep: TypeAlias = Restart | RollOut | RollBack | Evict | Pause | Resume | Detach | Attach | SetClock
-IntegrationStep: TypeAlias = Suspend | Restore
+IntegrationStep: TypeAlias = Suspend | Unlink | Restore
 InnerStep: TypeAlias = (
     Ask | Say | AskTogether | GiveUp | ChangeAccount | SetConditions | Clear | Reconnect | NodeStep | IntegrationStep
 )

@@ -224,7 +224,7 @@ def sentence(leak: Judged) -> str:
     old = f", left over from case {leak.carried_over}" if leak.carried_over else ""
     verb = {
         Verdict.FOREIGN: f"{who} saw {seen} on {where}",
-        Verdict.REVOKED: f"{where}, {'suspended' if leak.suspended else 'signed out'}, showed {seen}",
+        Verdict.REVOKED: f"{where}, {leak.withdrawn or 'signed out'}, showed {seen}",
         Verdict.MISDIRECTED: f"{who} was shown {seen} on {where} without asking for it",
         Verdict.STALE: f"{who} was shown an old picture of {seen} on {where}",
     }[leak.verdict]

@@ -36,6 +36,7 @@ from chaos.history import (
     Sighting,
     SignedIn,
     Suspended,
+    Unlinked,
     Unseen,
 )
 from chaos.plan import Ask, AskTogether, GiveUp, Meanwhile
@@ -102,8 +103,8 @@ class Judged(msgspec.Struct, frozen=True):
     under: tuple[tuple[str, Conditions], ...] = ()
     nodes: tuple[tuple[str, str], ...] = ()
     """Which nodes were under which fault of their own, such as ``("relay", "paused")``. It excuses nothing."""
-    suspended: bool = False
-    """Whether a suspension of the integration had to be in effect while it was shown."""
+    withdrawn: str = ""
+    """Why no camera might have been shown: the integration was ``suspended``, or the account ``unlinked``."""
 
     @property
     def unexplained(self) -> bool:
@@ -160,6 +161,7 @@ class _Setting(msgspec.Struct, frozen=True):
     rules: Rules
     controls: frozenset[int]
     suspended: tuple[tuple[float, float], ...] = ()
+    unlinked: tuple[Unlinked, ...] = ()
 
 
 def judge(
@@ -213,7 +215,8 @@ def _judge_case(setting: _Setting, events: Sequence[Event]) -> list[Judged]:
             case _:
                 pass
     frames.sort(key=lambda f: (f.at, f.hub))
-    setting = msgspec.structs.replace(setting, suspended=suspensions(events))
+    unlinked = tuple(e for e in events if isinstance(e, Unlinked))
+    setting = msgspec.structs.replace(setting, suspended=suspensions(events), unlinked=unlinked)
     judged = [_judge_frame(setting, f, hubs.setdefault(f.hub, _Hub()), conditions) for f in frames]
     return [msgspec.structs.replace(j, nodes=node_faults_at(nodes, j.frame.at)) for j in judged]
 
@@ -235,12 +238,20 @@ def _judge_frame(setting: _Setting, frame: Displayed, hub: _Hub, conditions: Seq
         guilty=guilty,
         carried_over=guilty.case if guilty is not None and guilty.run is None and guilty.case != case else None,
         under=conditions_at(conditions, frame.at),
-        suspended=_is_suspended(setting, frame),
+        withdrawn=_withdrawn(guilty, setting, frame, hub) if guilty is not None else "",
     )
 
 
-def _is_suspended(setting: _Setting, frame: Displayed) -> bool:
-    return any(frame.at < until and frame.until >= since for since, until in setting.suspended)
+def _withdrawn(seen: Sighting, setting: _Setting, frame: Displayed, hub: _Hub) -> str:
+    """Return why no hub, or this one, might show that camera any more, or nothing."""
+    if any(frame.at < until and frame.until >= since for since, until in setting.suspended):
+        return "suspended"
+    for change in setting.unlinked:
+        again = min((s.began for s in hub.sign_ins if s.began >= change.began), default=float("inf"))
+        since = change.ended + change.within
+        if change.owner == seen.owner and since < again and frame.at < again and frame.until >= since:
+            return "unlinked"
+    return ""
 
 
 def _judge_sighting(  # noqa: PLR0911 - one return a rule, worst first
@@ -258,7 +269,7 @@ def _judge_sighting(  # noqa: PLR0911 - one return a rule, worst first
     if not all(seen.owner in permitted for permitted in owners):
         signed_out = all(permitted <= {None, seen.owner} for permitted in owners)
         return Verdict.REVOKED if signed_out and seen.owner == hub.last_owner(frame.at) else Verdict.FOREIGN
-    if _is_suspended(setting, frame):
+    if _withdrawn(seen, setting, frame, hub):
         return Verdict.REVOKED
     if not all(seen.camera in permitted for permitted in cameras):
         return Verdict.MISDIRECTED

@@ -11,7 +11,7 @@ from chaos import Household, any_home, any_link, motifs
 class SummonedByVoice(Household):
     homes = ("ada", "grace", "lin")
     motifs = motifs.VOICE
-    cases = 10
+    cases = 6
 
     @rule(home=any_home)
     def owner_says_which_camera(self, home):

@@ -92,7 +92,7 @@ def test_it_is_told_who_saw_whom():
     lines = list(TOLD.lines())
     assert lines[0].startswith("1,044 homes, 5 of them under poor conditions; started in 20.0 s")
     assert "asked in 30.0 s: 3 foreign, 1,039 own; 2 times 'unavailable'" in lines
-    assert "came 1.2 s after the first ask; 2 homes saw others, 1 homes were seen:" in lines[3]
+    assert "came 1.25 s after the first ask; 2 homes saw others, 1 homes were seen:" in lines[3]
     assert lines[4:] == ["  home-0007 saw home-0100 2 times", "  home-0009 saw home-0100 1 time"]
 
 

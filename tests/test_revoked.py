@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from chaos.errors import Misuse
-from chaos.history import Restored, Suspended, from_line, to_line
-from chaos.plan import Restore, Suspend
+from chaos.history import Restored, Suspended, Unlinked, from_line, to_line
+from chaos.plan import Restore, Suspend, Unlink
 from chaos.run import sentence
 from chaos.verdict import Outcome, Verdict, conclude, suspensions
-from tests.makers import judged_in_case, passing_run, seen, shown, signed_in
+from tests.makers import asked, judged_in_case, passing_run, seen, shown, signed_in
 
 ADA, GRACE = seen("ada"), seen("grace")
 FROM_10 = Suspended(began=9.0, ended=10.0, within=2.0)
@@ -50,6 +50,42 @@ def test_what_is_shown_of_a_suspended_integration(what, expected, events):
     assert judged_in_case(*events).verdict is expected
 
 
+UNLINKED = Unlinked(owner="ada", began=9.0, ended=10.0, within=2.0)
+"""In effect from 12 on."""
+
+
+@pytest.mark.parametrize(
+    ("what", "expected", "events"),
+    [
+        ("within the bound", Verdict.OWN, [UNLINKED, shown(10.5, 11.9, ADA)]),
+        ("after the bound", Verdict.REVOKED, [UNLINKED, shown(11, 13, ADA)]),
+        ("another camera of hers", Verdict.REVOKED, [UNLINKED, shown(13, 14, seen("ada", "porch"))]),
+        ("somebody else's", Verdict.FOREIGN, [UNLINKED, shown(13, 14, GRACE)]),
+        ("another's account was unlinked", Verdict.OWN, [
+            Unlinked(owner="grace", began=9.0, ended=10.0, within=2.0), shown(13, 14, ADA)]),
+        ("signed in anew before it had to be in effect", Verdict.OWN, [
+            UNLINKED, signed_in("ada", 10.5, 11.0), asked(11.5, ask=2), shown(11.6, 13, ADA)]),
+        ("signed in anew after it had to be", Verdict.REVOKED, [
+            UNLINKED, signed_in("ada", 15.0, 16.0), shown(13, 14, ADA)]),
+        ("once it is signed in anew", Verdict.OWN, [
+            UNLINKED, signed_in("ada", 15.0, 16.0), asked(17, ask=2), shown(18, 19, ADA)]),
+        ("signed in anew on another hub", Verdict.REVOKED, [
+            UNLINKED, signed_in("ada", 15.0, 16.0, hub="lin"), shown(18, 19, ADA)]),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)  # fmt: skip
+def test_what_is_shown_of_an_account_that_was_unlinked(what, expected, events):
+    judged = judged_in_case(*events)
+    assert judged.verdict is expected
+    assert (judged.withdrawn == "unlinked") is (expected is Verdict.REVOKED)
+
+
+def test_an_unlinked_account_is_told_as_that():
+    assert sentence(judged_in_case(UNLINKED, shown(13, 14, ADA))) == (
+        "the hub in ada's home, unlinked, showed ada's living-room, while all links were clear."
+    )
+
+
 def test_a_camera_that_is_shown_while_suspended_is_a_leak_and_told_as_that():
     history = passing_run(FROM_10, shown(13, 14, seen("ada", case=2)))
     conclusion = conclude(history)
@@ -79,7 +115,7 @@ def test_a_suspension_lasts_until_cameras_are_restored_whatever_the_order_of_eve
     assert suspensions([BACK_AT_20]) == ()
 
 
-@pytest.mark.parametrize("event", [FROM_10, BACK_AT_20])
+@pytest.mark.parametrize("event", [FROM_10, BACK_AT_20, UNLINKED])
 def test_the_events_survive_their_line(event):
     assert from_line(to_line(event)) == event
 
@@ -88,6 +124,8 @@ def test_the_events_survive_their_line(event):
 def test_a_bound_that_is_none_is_refused(within):
     with pytest.raises(Misuse, match="expected whole milliseconds from 0 to 60,000"):
         Suspend(within)
+    with pytest.raises(Misuse, match=r"unlink\.within_ms is"):
+        Unlink("ada", within)
 
 
 def test_restoring_all_is_simpler_than_restoring_all_but_cameras():

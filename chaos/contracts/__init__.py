@@ -66,7 +66,7 @@ class Contract(Protocol):
     speaks: bool
     """Whether hubs have an assistant that summons cameras by voice."""
     suspends: bool
-    """Whether the integration can be suspended for everybody, and restored."""
+    """Whether the integration can be suspended for everybody and restored, and an account unlinked."""
     lacks: frozenset[NodeFault]
     """Kinds of fault that need a node's help, which no node of this home gives."""
 
@@ -98,6 +98,9 @@ class Contract(Protocol):
 
     def integrate(self, state: Integration) -> None:
         """Suspend or restore the integration; returns when whoever decides on access has confirmed it."""
+
+    def end_sessions(self, owner: str) -> None:
+        """End every session of an owner's account; as `integrate`."""
 
     def restored_through(self, node: str) -> str | None:
         """Return the node through which `restore` brings it back, and which must not stand still then, if any."""

@@ -273,6 +273,10 @@ class Declared:
         """Never asked for: `suspends` says so."""
         raise Misuse(f"the integration of {self.system.name} cannot be suspended")
 
+    def end_sessions(self, owner: str) -> None:  # noqa: ARG002 - there is no handle for it
+        """Never asked for: `suspends` says so."""
+        raise Misuse(f"accounts of {self.system.name} cannot be unlinked")
+
     def restored_through(self, node: str) -> str | None:  # noqa: ARG002 - the protocol's
         """Nothing has to be brought back."""
         return None

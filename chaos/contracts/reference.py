@@ -166,6 +166,10 @@ class Reference:
         self._remotes["accounts"].post("/operator/provision", {"accounts": accounts})
         self.integrate(self._integration)
 
+    def end_sessions(self, owner: str) -> None:
+        """Tell the account service."""
+        self._remotes["accounts"].post("/operator/end-sessions", {"owner": owner})
+
     def integrate(self, state: Integration) -> None:
         """Tell the account service, which is asked about each access."""
         self._integration = state

@@ -102,3 +102,17 @@ def test_a_last_frame_that_is_kept_is_kept_no_longer_than_its_lease(street):
     assert shows_a_camera(street, hub)
     switch(street, "suspended")
     wait_until("the screen is dark", lambda: not shows_a_camera(street, hub))
+
+
+def test_an_account_whose_sessions_end_is_dark_wherever_it_is_signed_in_and_can_sign_in_anew(street):
+    at_home, abroad, other = street.hubs["ada"], street.hubs["grace"], street.hubs["lin"]
+    for hub, owner in ((at_home, "ada"), (abroad, "ada"), (other, "lin")):
+        assert hub.sign_in(owner).status == 200
+        assert hub.settled(hub.ask()) == "picture"
+    ended = call(street.accounts.operator, "/operator/end-sessions", {"owner": "ada"})
+    assert ended.json()["ended"] >= 2
+    wait_until("both are dark", lambda: not shows_a_camera(street, at_home) and not shows_a_camera(street, abroad))
+    assert shows_a_camera(street, other)
+    assert at_home.settled(at_home.ask()) == "unavailable"
+    assert at_home.sign_in("ada").status == 200
+    assert at_home.settled(at_home.ask()) == "picture"

@@ -26,6 +26,8 @@ from tests.planted.directed import OWNERS, PLANS
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 SCENARIOS = [s for file in sorted(scenario_folder().glob("test_*.py")) for s in load(file)]
+MADE_FOR = {"TheIntegrationIsSuspended": "access-grace", "SummonedByVoice": "asked-twice"}
+"""Scenarios of one part of the incident: what they let happen is what their own update needs, and little else."""
 SEARCHED_IN_CONTAINERS = ("december-26", "redis-4.5.3", "edge-cache")
 """A file that changes, a package that is pinned, a node that is added."""
 BROKEN = [u.description for u in updates.known().values() if u.description.control]
@@ -105,7 +107,16 @@ def test_where_it_turned_foreign_is_seen_and_not_read_in_the_update(tmp_path):
     check_word(word, "relay")
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.__name__)
+@pytest.mark.parametrize("scenario", [s for s in SCENARIOS if s.__name__ in MADE_FOR], ids=lambda s: s.__name__)
+def test_a_scenario_of_one_part_finds_the_update_that_breaks_it(tmp_path, scenario):
+    settings = Settings(update=MADE_FOR[scenario.__name__], evidence=tmp_path, cases=20, shrink_budget=2)
+    with Run(settings) as run:
+        finding, conclusion = scenario.search(run, name=scenario.__name__)
+    assert finding is not None, conclusion.reasons
+    check(run, finding)
+
+
+@pytest.mark.parametrize("scenario", [s for s in SCENARIOS if s.__name__ not in MADE_FOR], ids=lambda s: s.__name__)
 def test_each_scenario_finds_december_26_and_tells_it_in_one_sentence(tmp_path, scenario):
     with Run(Settings(update="december-26", evidence=tmp_path)) as run:
         finding, conclusion = scenario.search(run, name=scenario.__name__)

@@ -1,7 +1,8 @@
 """The account service: who signs in, which sessions live, and which owner has which camera.
 
 Public: ``POST /login``, ``/logout``, ``/access``, ``/cameras``, ``/ticket``. Operator: ``POST /operator/provision``,
-``POST /operator/integration``, ``GET /healthz``. All of it lives in memory: a restarted service is provisioned again.
+``/operator/integration``, ``/operator/end-sessions``, ``GET /healthz``. All of it lives in memory: a restarted service
+is provisioned again.
 """
 
 from __future__ import annotations
@@ -77,6 +78,12 @@ class Directory:
         token = secrets.token_urlsafe(24)
         self._sessions[_key(token)] = owner
         return token
+
+    def end_sessions(self, owner: str) -> int:
+        """End every session of an owner's, as a new password does; returns how many there were."""
+        before = len(self._sessions)
+        self._sessions = {key: of for key, of in self._sessions.items() if of != owner}
+        return before - len(self._sessions)
 
     def logout(self, token: str) -> None:
         """End a session, if it lives."""
@@ -207,7 +214,12 @@ def operator(directory: Directory) -> web.Application:
         return web.json_response({"state": state})
 
     app.add_routes([web.post("/operator/provision", provision), web.get("/healthz", _healthy)])
+
+    async def end_sessions(request: web.Request) -> web.Response:
+        return web.json_response({"ended": directory.end_sessions(_word(await node.body(request), "owner"))})
+
     app.router.add_post("/operator/integration", integration)
+    app.router.add_post("/operator/end-sessions", end_sessions)
     return app
 
 
