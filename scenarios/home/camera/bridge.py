@@ -33,7 +33,9 @@ from common.node import Problem
 LARGEST = 16 * 2**20
 AGAIN = 0.2
 """Seconds until a program that ended is started again, and until a stream that broke is looked at again."""
-FORWARDED = ("Content-Type",)
+SILENT = 2.0
+"""Seconds without a picture after which a stream is over."""
+BOUNDARY = "next-picture-5d1f0c7a"
 
 
 class Bridge:
@@ -43,13 +45,13 @@ class Bridge:
         self._session = session
         self._camera = camera
         self._patience = patience
+        self._viewers: set[asyncio.Queue[bytes | None]] = set()
+        self.films = False
+        """Whether the program's stream brings pictures."""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keep the programs running while it lasts, and look at their stream, so that they film before somebody asks.
-
-        Without a viewer motion encodes nothing, and makes the first who asks wait half a second.
-        """
+        """Keep the programs running while it lasts, and look at their stream: they film before somebody asks."""
         tasks = [asyncio.create_task(self._keep()), asyncio.create_task(self._look())]
         try:
             yield
@@ -74,13 +76,28 @@ class Bridge:
             await asyncio.sleep(AGAIN)
 
     async def _look(self) -> None:
+        """Look at the program's stream all the time, and hand each of its pictures to whoever looks at ours then.
+
+        To each viewer of its own motion gives the first picture after a second (measured), and without one it encodes
+        nothing.
+        """
         while True:
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
                 quiet = aiohttp.ClientTimeout(total=None, sock_read=5.0)
                 async with self._session.get(self._camera.stream, timeout=quiet) as answer:
-                    async for _ in answer.content.iter_any():
-                        pass
+                    parts = aiohttp.MultipartReader.from_response(answer)
+                    while (part := await parts.next()) is not None:
+                        if isinstance(part, aiohttp.BodyPartReader):
+                            self._came(bytes(await part.read()))
+            self._came(None)
             await asyncio.sleep(AGAIN)
+
+    def _came(self, picture: bytes | None) -> None:
+        self.films = picture is not None
+        for viewer in self._viewers:
+            if viewer.full():  # one who is slow gets fewer pictures, never older ones
+                viewer.get_nowait()
+            viewer.put_nowait(picture)
 
     async def still(self) -> bytes:
         """Return one picture as the program gave it; a `Problem` 503 when it gives none."""
@@ -97,8 +114,28 @@ class Bridge:
         return picture
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """Hand on the program's pictures until either side ends it."""
-        return await self._hand_on(request, self._camera.stream, "multipart/x-mixed-replace")
+        """Hand on each picture of the program from now on, until either side ends it; what broke has no last chunk."""
+        viewer: asyncio.Queue[bytes | None] = asyncio.Queue(1)
+        self._viewers.add(viewer)
+        response: web.StreamResponse | None = None
+        try:
+            while (picture := await _next(viewer, self._patience if response is None else SILENT)) is not None:
+                if response is None:
+                    kind = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
+                    response = web.StreamResponse(headers={"Content-Type": kind, "Cache-Control": "no-store"})
+                    await response.prepare(request)
+                    await response.write(f"--{BOUNDARY}\r\n".encode())
+                head = f"Content-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                # the next boundary goes out at once: browsers paint a picture when they see it
+                await response.write(head.encode() + picture + f"\r\n--{BOUNDARY}\r\n".encode())
+        finally:
+            self._viewers.discard(viewer)
+        node.log("stream-broke", request=request["id"], error=f"{self._camera.command[0]} gives no pictures")
+        if response is None:
+            raise Problem(503, "the program gives no pictures")
+        if request.transport is not None:
+            request.transport.abort()
+        return response
 
     async def video(self, request: web.Request) -> web.StreamResponse:
         """Hand on the program's video; a `Problem` 404 when it has none."""
@@ -108,13 +145,13 @@ class Bridge:
 
     async def _hand_on(self, request: web.Request, url: str, kind: str) -> web.StreamResponse:
         """Answer with what comes from `url`; what broke has no last chunk."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._patience, sock_read=self._patience)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._patience, sock_read=SILENT)
         response: web.StreamResponse | None = None
         try:
             async with self._session.get(url, timeout=timeout) as answer:
                 if answer.status != 200 or answer.content_type != kind:
                     raise Problem(503, f"the program answered {answer.status} with {answer.content_type}")
-                response = web.StreamResponse(headers={k: answer.headers[k] for k in FORWARDED})
+                response = web.StreamResponse(headers={"Content-Type": kind, "Cache-Control": "no-store"})
                 await response.prepare(request)
                 async for chunk in answer.content.iter_any():
                     await response.write(chunk)
@@ -127,6 +164,15 @@ class Bridge:
             if request.transport is not None:
                 request.transport.abort()
             return response
+
+
+async def _next(viewer: asyncio.Queue[bytes | None], seconds: float) -> bytes | None:
+    """Return the next picture, None when there is none within that time or the program's stream is over."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await viewer.get()
+    except TimeoutError:
+        return None
 
 
 def public(bridge: Bridge, secret: str) -> web.Application:
@@ -162,9 +208,10 @@ def operator(bridge: Bridge) -> web.Application:
     async def healthy(_: web.Request) -> web.Response:
         try:
             await bridge.still()
+            missing = [] if bridge.films else ["its stream brings no pictures yet"]
         except Problem as lack:
-            return web.json_response({"ready": False, "missing": [str(lack)]}, status=503)
-        return web.json_response({"ready": True})
+            missing = [str(lack)]
+        return web.json_response({"ready": not missing, "missing": missing}, status=503 if missing else 200)
 
     app.add_routes([web.get("/healthz", healthy)])
     return app
