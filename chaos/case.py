@@ -622,8 +622,9 @@ class Case:
     def _is_plainly_own(self, home: str, reading: Reading) -> bool:
         """Whether a picture cannot be part of any finding, so that its pixels need not be kept."""
         own = (self._account.get(home), self.number)
+        ended = any(isinstance(e, Suspended | Unlinked) for e in self.events)  # then one's own may be revoked
         return reading.content == "blank" or (
-            bool(reading.sightings) and all((s.owner, s.case) == own for s in reading.sightings)
+            not ended and bool(reading.sightings) and all((s.owner, s.case) == own for s in reading.sightings)
         )
 
     def _add_frames(self, home: str, seen: Iterable[_Seen]) -> None:

@@ -229,6 +229,7 @@ def _judge_frame(setting: _Setting, frame: Displayed, hub: _Hub, conditions: Seq
     sightings = [(_judge_sighting(s, setting, frame, hub, owners, cameras), s) for s in frame.reading.sightings]
     if sightings:  # of several that are equally bad, the one that most tiles name
         verdict, guilty = min(sightings, key=lambda judged: (judged[0], -judged[1].tiles))
+    withdrawn, since = _withdrawn(guilty, setting, frame, hub) if guilty is not None else ("", frame.at)
     return Judged(
         frame=frame,
         case=case,
@@ -237,21 +238,22 @@ def _judge_frame(setting: _Setting, frame: Displayed, hub: _Hub, conditions: Seq
         ask=max((a for a in hub.asks if a.began <= frame.at), key=lambda a: a.began, default=None),
         guilty=guilty,
         carried_over=guilty.case if guilty is not None and guilty.run is None and guilty.case != case else None,
-        under=conditions_at(conditions, frame.at),
-        withdrawn=_withdrawn(guilty, setting, frame, hub) if guilty is not None else "",
+        under=conditions_at(conditions, max(frame.at, since)),  # it may have stood there since before they turned
+        withdrawn=withdrawn,
     )
 
 
-def _withdrawn(seen: Sighting, setting: _Setting, frame: Displayed, hub: _Hub) -> str:
-    """Return why no hub, or this one, might show that camera any more, or nothing."""
-    if any(frame.at < until and frame.until >= since for since, until in setting.suspended):
-        return "suspended"
+def _withdrawn(seen: Sighting, setting: _Setting, frame: Displayed, hub: _Hub) -> tuple[str, float]:
+    """Return why no hub, or this one, might show that camera any more, and since when; or an empty word."""
+    for since, until in setting.suspended:
+        if frame.at < until and frame.until >= since:
+            return "suspended", since
     for change in setting.unlinked:
         again = min((s.began for s in hub.sign_ins if s.began >= change.began), default=float("inf"))
         since = change.ended + change.within
         if change.owner == seen.owner and since < again and frame.at < again and frame.until >= since:
-            return "unlinked"
-    return ""
+            return "unlinked", since
+    return "", frame.at
 
 
 def _judge_sighting(  # noqa: PLR0911 - one return a rule, worst first
@@ -269,7 +271,7 @@ def _judge_sighting(  # noqa: PLR0911 - one return a rule, worst first
     if not all(seen.owner in permitted for permitted in owners):
         signed_out = all(permitted <= {None, seen.owner} for permitted in owners)
         return Verdict.REVOKED if signed_out and seen.owner == hub.last_owner(frame.at) else Verdict.FOREIGN
-    if _withdrawn(seen, setting, frame, hub):
+    if _withdrawn(seen, setting, frame, hub)[0]:
         return Verdict.REVOKED
     if not all(seen.camera in permitted for permitted in cameras):
         return Verdict.MISDIRECTED

@@ -21,6 +21,8 @@ NAMED = {
     "blog.cloudflare.com",
     "camera-",  # in the stock home: a camera by its owner, its sensor, and the relay
     "cwe.mitre.org",
+    "datatracker.ietf.org",
+    "developers.home.google.com",
     "distributed.dask.org",
     "docs.aiohttp.org",
     "forums.wyze.com",

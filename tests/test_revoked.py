@@ -9,7 +9,7 @@ from chaos.history import Restored, Suspended, Unlinked, from_line, to_line
 from chaos.plan import Restore, Suspend, Unlink
 from chaos.run import sentence
 from chaos.verdict import Outcome, Verdict, conclude, suspensions
-from tests.makers import asked, judged_in_case, passing_run, seen, shown, signed_in
+from tests.makers import SLOW, asked, conditions_set, judged_in_case, passing_run, seen, shown, signed_in
 
 ADA, GRACE = seen("ada"), seen("grace")
 FROM_10 = Suspended(began=9.0, ended=10.0, within=2.0)
@@ -93,6 +93,13 @@ def test_a_camera_that_is_shown_while_suspended_is_a_leak_and_told_as_that():
     assert sentence(conclusion.leaks[0]) == (
         "the hub in ada's home, suspended, showed ada's living-room, while relay.cache was 1000 ms latency down."
     )
+
+
+def test_the_conditions_told_are_those_at_the_moment_from_which_it_was_revoked():
+    turned = conditions_set("ada.hub", SLOW, 9.0)
+    frame = judged_in_case(turned, FROM_10, shown(5, 14, ADA))
+    assert [link for link, _ in frame.under] == ["ada.hub"]
+    assert judged_in_case(turned, shown(5, 14, ADA)).under == (), "an own one has what it appeared under"
 
 
 def test_a_hub_that_is_signed_out_is_told_from_one_that_is_suspended():
