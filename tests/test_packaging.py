@@ -45,6 +45,7 @@ NAMED = {
     "siliconrepublic.com",
     "store.steampowered.com",
     "www.apache.org",
+    "www.ietf.org",
     "www.klarna.com",
     "www.notebookcheck.net",
     "www.prisma.io",
