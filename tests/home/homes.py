@@ -107,7 +107,7 @@ class Node:
                 return False
             return True
 
-        wait_until(f"{self.name} is ready", ready)
+        wait_until(f"{self.name} is ready", ready, 60.0)  # a street of nineteen starts at once
 
     def end(self) -> int:
         self.process.terminate()
