@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import tarfile
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -33,7 +34,7 @@ BROWSER = (
 def seen_in_a_browser(client, page: bytes) -> tuple[np.ndarray, str]:
     """Return what a browser without a network paints of a page, as RGB, and what it says on its console."""
     image = Images(client, home_folder(), print).nodes(["hub/chromium/Dockerfile"])["hub/chromium/Dockerfile"]
-    words = [*BROWSER, "--screenshot=/tmp/seen.png", "file:///tmp/page.html"]
+    words = [*BROWSER, "--screenshot=/tmp/seen.png", Path("/tmp/page.html").as_uri()]
     container = client.containers.create(image, words, network_mode="none", environment={"HOME": "/tmp"})
     try:
         packed = io.BytesIO()
