@@ -1,8 +1,8 @@
 """Captures as files that Wireshark opens: pcapng, with an interface for each half of a hop and names for addresses.
 
 Own code for both ways, since names (a name resolution block) and what an interface is (``if_description``) are what
-makes a capture of thirty networks readable, and the writers of scapy and dpkt have neither. Layout:
-https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-03.html
+makes a capture of thirty networks readable, and the writers of scapy and dpkt have neither. The layout is that of the
+IETF's draft-ietf-opsawg-pcapng.
 """
 
 from __future__ import annotations
