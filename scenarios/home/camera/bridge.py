@@ -106,12 +106,16 @@ class Bridge:
             async with self._session.get(self._camera.still, timeout=timeout) as answer:
                 if answer.status != 200 or answer.content_type != "image/jpeg":
                     raise Problem(503, f"the program answered {answer.status} with {answer.content_type}")
-                picture = await answer.content.read(LARGEST)
+                picture = bytearray()
+                async for chunk in answer.content.iter_any():
+                    picture += chunk
+                    if len(picture) > LARGEST:
+                        raise Problem(503, "the program's picture is too large")
         except (aiohttp.ClientError, TimeoutError, OSError) as broken:
             raise Problem(503, f"the program: {node.failure(broken, self._camera.command[0])}") from broken
         if not picture:
             raise Problem(503, "the program gave an empty picture")
-        return picture
+        return bytes(picture)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Hand on each picture of the program from now on, until either side ends it; what broke has no last chunk."""
