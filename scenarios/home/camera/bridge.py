@@ -33,6 +33,8 @@ from common.node import Problem
 LARGEST = 16 * 2**20
 AGAIN = 0.2
 """Seconds until a program that ended is started again, and until a stream that broke is looked at again."""
+STARTS_WITHIN = 15.0
+"""Seconds in which a program's stream brings its first picture, or another."""
 SILENT = 2.0
 """Seconds without a picture after which a stream is over."""
 BOUNDARY = "next-picture-5d1f0c7a"
@@ -83,7 +85,7 @@ class Bridge:
         """
         while True:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
-                quiet = aiohttp.ClientTimeout(total=None, sock_read=5.0)
+                quiet = aiohttp.ClientTimeout(total=None, sock_read=STARTS_WITHIN)
                 async with self._session.get(self._camera.stream, timeout=quiet) as answer:
                     parts = aiohttp.MultipartReader.from_response(answer)
                     while (part := await parts.next()) is not None:
