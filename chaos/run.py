@@ -460,9 +460,14 @@ def _guesses(result: CaseResult) -> tuple[Plan, ...]:
 
 
 class Chapter:
-    """One scenario or plain test within a run: its cases, its controls, its conclusion."""
+    """One scenario or plain test within a run: its cases, its controls, its conclusion.
 
-    def __init__(self, run: Run, name: str, owners: tuple[str, ...], rules: Rules) -> None:
+    It begins with a control, unless it is not `begins_controlled`: then nothing that did not leak says anything.
+    """
+
+    def __init__(
+        self, run: Run, name: str, owners: tuple[str, ...], rules: Rules, *, begins_controlled: bool = True
+    ) -> None:
         self.run = run
         self.name = name
         self.rules = rules
@@ -480,7 +485,8 @@ class Chapter:
         self._leaked = False
         self._controls: frozenset[int] = frozenset()
         self._traces = Traces(self.home.topology, self.home.stack.captures, self.home.reader)
-        self._control()
+        if begins_controlled:
+            self._control()
 
     def execute(self, plan: Plan, earlier: Plan | None = None) -> CaseResult:
         """Return what the plan comes to; it is executed when the ledger does not know it."""
@@ -631,7 +637,8 @@ class Chapter:
         why = ""
         try:
             with Run(settings, folder=folder, say=self.run.say) as other:
-                chapter = Chapter(other, self.name, self.home.owners, self.rules)
+                # a leak that is seen shows that the screen is; only where there is none a control has to
+                chapter = Chapter(other, self.name, self.home.owners, self.rules, begins_controlled=False)
                 for _ in range(CONFIRMATIONS):
                     leaks = chapter.again(plan, earlier).leaks
                     tries += 1
@@ -639,9 +646,9 @@ class Chapter:
                     if leaks and picture is None:
                         stored = other.evidence.full(leaks[0].frame.digest)
                         picture = stored if stored.exists() else None
-                conclusion = chapter.close()
                 if not hits:
-                    why = "; ".join(conclusion.doubts)
+                    chapter._control()
+                    why = "; ".join(chapter.close().doubts)
         except OwnframeError as failed:  # the finding is one, whatever becomes of this
             why = str(failed)
         return Confirmation(display, hits, tries, picture, why)

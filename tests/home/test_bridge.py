@@ -29,7 +29,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Type", (here / "kind").read_text())
             self.send_header("Content-Length", str(len(picture)))
             self.end_headers()
-            self.wfile.write(picture)
+            self.wfile.write(picture[: len(picture) // 3])
+            time.sleep(0.02)
+            self.wfile.write(picture[len(picture) // 3 :])
             return
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=B")

@@ -33,6 +33,8 @@ from common.node import Problem
 LARGEST = 16 * 2**20
 AGAIN = 0.2
 """Seconds until a program that ended is started again, and until a stream that broke is looked at again."""
+STARTS_WITHIN = 15.0
+"""Seconds in which a program's stream brings its first picture, or another."""
 SILENT = 2.0
 """Seconds without a picture after which a stream is over."""
 BOUNDARY = "next-picture-5d1f0c7a"
@@ -83,7 +85,7 @@ class Bridge:
         """
         while True:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
-                quiet = aiohttp.ClientTimeout(total=None, sock_read=5.0)
+                quiet = aiohttp.ClientTimeout(total=None, sock_read=STARTS_WITHIN)
                 async with self._session.get(self._camera.stream, timeout=quiet) as answer:
                     parts = aiohttp.MultipartReader.from_response(answer)
                     while (part := await parts.next()) is not None:
@@ -106,12 +108,16 @@ class Bridge:
             async with self._session.get(self._camera.still, timeout=timeout) as answer:
                 if answer.status != 200 or answer.content_type != "image/jpeg":
                     raise Problem(503, f"the program answered {answer.status} with {answer.content_type}")
-                picture = await answer.content.read(LARGEST)
+                picture = bytearray()
+                async for chunk in answer.content.iter_any():
+                    picture += chunk
+                    if len(picture) > LARGEST:
+                        raise Problem(503, "the program's picture is too large")
         except (aiohttp.ClientError, TimeoutError, OSError) as broken:
             raise Problem(503, f"the program: {node.failure(broken, self._camera.command[0])}") from broken
         if not picture:
             raise Problem(503, "the program gave an empty picture")
-        return picture
+        return bytes(picture)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Hand on each picture of the program from now on, until either side ends it; what broke has no last chunk."""

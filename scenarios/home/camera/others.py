@@ -41,7 +41,7 @@ text_left
 """
 _ENCODE = (
     "-re -f image2 -loop 1 -pattern_type none -framerate {rate} -i {lens} -an "
-    "-vf scale=1280:720 -pix_fmt yuv420p -c:v libx264 -preset superfast -tune zerolatency -g {rate} -crf 26 "
+    "-vf scale=1280:720 -pix_fmt yuv420p -c:v libx264 -preset superfast -tune zerolatency -g 3 -crf 26 "
     "-rtsp_transport tcp -f rtsp {{output}}"
 )
 
@@ -74,8 +74,13 @@ def go2rtc(lens: str, folder: Path, port: Callable[[], int]) -> Camera:
         "webrtc": {"listen": ""},
         "srtp": {"listen": ""},
         "log": {"level": "warn"},
-        # FFmpeg's own default, 200 kbit/s, is worse with every picture
-        "ffmpeg": {"mjpeg": "-c:v mjpeg -q:v 6"},
+        "ffmpeg": {
+            # FFmpeg's own default, 200 kbit/s, is worse with every picture
+            "mjpeg": "-c:v mjpeg -q:v 6",
+            # and it would look into twenty pictures first, which are four seconds
+            "rtsp": "-fflags nobuffer -flags low_delay -fpsprobesize 0 -analyzeduration 500000 -rtsp_transport tcp "
+            "-i {input}",
+        },
         "streams": {
             "film": f"exec:ffmpeg -hide_banner -v error {_ENCODE.format(lens=lens, rate=RATE)}",
             "pictures": "ffmpeg:film#video=mjpeg",
