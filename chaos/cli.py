@@ -79,7 +79,9 @@ _compose_files = click.option(
 @click.option("--update", metavar="NAME_OR_FOLDER", help="An update to lay over the home system.")
 @_compose_files
 @click.option("--budget", default="120s", show_default=True, help="How long, or how many cases: 120s, 5m, 300cases.")
-@click.option("--workers", type=click.IntRange(1, 32), default=None, help="Home systems side by side; two a core.")
+@click.option(
+    "--workers", type=click.IntRange(1, 32), default=None, help="Home systems side by side; as many as the cores bear."
+)
 @click.option("--engine", default="local", show_default=True, help="local, dask (a cluster here) or dask://host:port.")
 @click.option("--seed", type=click.IntRange(0), default=None, help="Draw what a gate of this seed drew.")
 @click.option("--timeout", metavar="TIME", help="End after so long whatever happens; the result is written.")
@@ -140,6 +142,7 @@ def gate(
             compose=compose,
             budget=options.budget(budget),
             workers=workers or options.default_workers(),
+            more=0 if workers else options.more_workers(),
             engine=engine,
             seed=seed,
             timeout=None if timeout is None else options.seconds(timeout),

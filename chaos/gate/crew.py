@@ -7,6 +7,7 @@ which died is done again, by another; but what it saw stays seen.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from chaos.conditions import Fault
 from chaos.evidence import LIMIT
@@ -52,6 +54,12 @@ FIRST_ROUND = 3
 """Plans of a scenario's first task: all have a turn before one has many."""
 LOOKS = 3
 """Times that everybody looks again when the trouble of a plan is over: up to nine asks that count (docs/gate.md)."""
+GLANCE_SECONDS = 5.0
+"""Seconds between two looks at how busy the machine's processors are."""
+IDLE = 70.0
+"""Percent of all processors' time: below it there is room for another home system, which takes half a core."""
+BESIDE_SECONDS = 45.0
+"""Seconds that must be left for another worker: a third of them go into its start and its controls."""
 FEWEST_SECONDS = 5.0
 """Seconds that a task needs to be worth its beginning: some cases."""
 FIRST_SECONDS = 15.0
@@ -100,7 +108,8 @@ class Hand(msgspec.Struct, kw_only=True):
 class Terms(msgspec.Struct, frozen=True):
     """On which terms a crew works: `until` when all must be over, or `cases` how many to execute.
 
-    `accepted` are fingerprints of findings that end the search of their scenario and of no other.
+    `workers` work at once, and up to `more` beside where processors idle. `accepted` are fingerprints of findings that
+    end the search of their scenario and of no other.
     """
 
     paths: tuple[str, ...]
@@ -110,6 +119,7 @@ class Terms(msgspec.Struct, frozen=True):
     workers: int
     seed: int
     shrink_budget: int
+    more: int = 0
     until: float | None = None
     cases: int | None = None
     accepted: frozenset[str] = frozenset()
@@ -147,6 +157,9 @@ class Crew:
         self._executed = 0
         self._deaths: Counter[str] = Counter()
         self._called_off = False
+        self._looked = time.monotonic()
+        self.workers = terms.workers
+        """Workers that are hired, but for those in the place of one that was lost."""
         self.stopped = False
         """Whether the workers were told to stop, by whoever runs the gate."""
 
@@ -176,6 +189,7 @@ class Crew:
 
     def work(self) -> None:
         """Let the workers do what there is to do, and return when all have ended in order."""
+        psutil.cpu_percent()  # the first word of it means nothing
         for _ in range(self.terms.workers):
             self._hire()
         while self.at_work:
@@ -184,6 +198,7 @@ class Crew:
                 self._listen(next(h for h in self.hands if h.line.connection is ready))
             for hand in [h for h in self.hands if not h.ended]:
                 self._look_after(hand)
+            self._hire_beside()
             self._tick()
 
     def stop(self, patience: float = ENDING) -> None:
@@ -209,6 +224,23 @@ class Crew:
             hand.process.wait()
             hand.line.connection.close()
             hand.ended = True
+
+    def _hire_beside(self) -> None:
+        """Hire another worker where processors idle while all that there are execute cases, if time is left for it.
+
+        Most of a case is waiting for what is slow, so that one worker a core leaves some of a quiet machine unused. On
+        one that is busy another home system would starve all of them: their controls are then not seen.
+        """
+        now = time.monotonic()
+        if self.workers >= self.terms.workers + self.terms.more or now - self._looked < GLANCE_SECONDS:
+            return
+        self._looked, busy = now, psutil.cpu_percent()  # since the last look
+        at_work = [h for h in self.hands if not h.ended]
+        ready = at_work and all(h.cases and not h.closing for h in at_work)
+        left = math.inf if self.terms.until is None else self.terms.until - now
+        if ready and busy < IDLE and left > BESIDE_SECONDS and not self._called_off:
+            self.workers += 1
+            self._hire()
 
     def _hire(self) -> None:
         number = len(self.hands) + 1

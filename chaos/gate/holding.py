@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from chaos import evidence, updates
 from chaos.contracts.reference import topology_of
 from chaos.errors import Misuse, OwnframeError, nearest
@@ -77,6 +79,7 @@ class Gate:
             update=None if update is None else str(update.folder),
             folder=self.folder,
             workers=options.workers,
+            more=options.more,
             seed=self._frame.seed,
             shrink_budget=options.shrink_budget,
             until=self.until,
@@ -134,7 +137,8 @@ class Gate:
 
     def _result(self, *, finished: bool, stopped: str | None = None, unusable: str | None = None) -> Result:
         now = time.monotonic()
-        return gathered(self._frame, self.crew, now, finished=finished, stopped=stopped, unusable=unusable)
+        frame = msgspec.structs.replace(self._frame, workers=self.crew.workers)
+        return gathered(frame, self.crew, now, finished=finished, stopped=stopped, unusable=unusable)
 
     def _write(self, told: Result) -> None:
         content = result.to_json(told)

@@ -17,8 +17,6 @@ from chaos.run import SHRINK_BUDGET
 
 MEMORY = 1_500_000_000
 """Bytes of memory that three homes and their worker may want."""
-A_CORE = 2
-"""Workers a core: at load 17 to 21, two on two cores had 89 asks that count in 120 s, four had 130 (measured)."""
 _UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
 _TIME = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(_UNITS)})")
 _ENGINE = re.compile(r"dask://([^/\s]+:\d+)")
@@ -47,12 +45,15 @@ def budget(text: str) -> Budget:
 
 
 def default_workers() -> int:
-    """Return how many home systems this machine bears side by side: two a core, as far as its memory goes.
-
-    One of them takes half a core, since most of a case is waiting for what is slow.
-    """
+    """Return how many home systems this machine bears side by side: one a core, as far as its memory goes."""
     cores = len(os.sched_getaffinity(0))
-    return max(1, min(A_CORE * cores, int(psutil.virtual_memory().available // MEMORY)))
+    return max(1, min(cores, int(psutil.virtual_memory().available // MEMORY)))
+
+
+def more_workers() -> int:
+    """Return how many may be hired beside where processors idle: as many again, as far as memory goes."""
+    room = int(psutil.virtual_memory().available // MEMORY) - default_workers()
+    return max(0, min(len(os.sched_getaffinity(0)), room))
 
 
 def engine(text: str) -> str | None:
@@ -71,7 +72,10 @@ def engine(text: str) -> str | None:
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What a gate is told; `timeout` is in seconds, `seed` None for one that nobody chose."""
+    """What a gate is told; `timeout` is in seconds, `seed` None for one that nobody chose.
+
+    `more` are workers that it may hire beside where processors idle.
+    """
 
     paths: tuple[Path, ...] = ()
     stack: str = "process"
@@ -79,6 +83,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     compose: tuple[Path, ...] = ()
     budget: Budget = Budget(seconds=120.0)
     workers: int = 1
+    more: int = 0
     engine: str = "local"
     seed: int | None = None
     timeout: float | None = None

@@ -58,4 +58,4 @@ def test_a_machine_bears_at_least_one_worker(monkeypatch):
     assert options.default_workers() == 1
     monkeypatch.setattr(options, "MEMORY", 1)
     monkeypatch.setattr(options.os, "sched_getaffinity", lambda _: range(6))
-    assert options.default_workers() == 12
+    assert options.default_workers() == options.more_workers() == 6
