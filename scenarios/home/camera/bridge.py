@@ -31,6 +31,8 @@ from common import node
 from common.node import Problem
 
 LARGEST = 16 * 2**20
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
+"""However this ends; outside of a container nothing else would end a program then."""
 AGAIN = 0.2
 """Seconds until a program that ended is started again, and until a stream that broke is looked at again."""
 STARTS_WITHIN = 15.0
@@ -64,7 +66,7 @@ class Bridge:
 
     async def _keep(self) -> None:
         while True:
-            process = await asyncio.create_subprocess_exec(*self._camera.command, stdout=2)
+            process = await asyncio.create_subprocess_exec(*DIES_WITH_US, *self._camera.command, stdout=2)
             try:
                 ended = await process.wait()
                 node.log("program-ended", program=self._camera.command[0], code=ended)
