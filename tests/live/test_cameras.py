@@ -17,8 +17,9 @@ from chaos.verdict import Rules, Verdict, judge
 from .docker_home import OWNERS, engine, running_home
 
 pytestmark = [pytest.mark.live, pytest.mark.docker, pytest.mark.timeout(600)]  # images are built by the first tests
-CAMERAS = os.environ.get("OWNFRAME_TEST_CAMERAS", "motion go2rtc").split()
-"""Each needs an image of its own: motion 690 MB of Debian's packages, go2rtc a minute of Go as well."""
+CAMERAS = os.environ.get("OWNFRAME_TEST_CAMERAS", "motion").split()
+"""Each needs an image of its own, 690 MB of Debian's packages. ``OWNFRAME_TEST_CAMERAS="motion go2rtc"`` tries both:
+go2rtc's takes a minute of Go as well."""
 EVERYBODY = AskTogether(tuple(Ask(o) for o in OWNERS))
 CAUSE = (Ask("grace"), SetConditions("ada.camera", OUTAGE), Ask("ada"), Clear("ada.camera"))
 """What shows december-26: somebody's picture in the memory, and a camera that is gone."""
@@ -56,8 +57,12 @@ def test_each_owner_sees_their_own_camera_and_every_frame_is_read(home):
 
 
 def test_crossed_lenses_are_seen(home):
-    seen = [e for e in controls.crossed_scenes(home) if isinstance(e, ControlSeen)]
-    assert [(e.seen, e.detail) for e in seen] == [(True, "the judge reported every one of 3 hubs")]
+    """Tried until everybody got a picture, as above: where one does not come in time, december-26 shows another's."""
+    for _ in range(10):
+        (seen,) = (e for e in controls.crossed_scenes(home) if isinstance(e, ControlSeen))
+        if seen.seen:
+            break
+    assert (seen.seen, seen.detail) == (True, "the judge reported every one of 3 hubs")
 
 
 def test_december_26_shows_a_stranger_and_its_version_before_does_not(home):
