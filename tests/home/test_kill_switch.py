@@ -98,7 +98,7 @@ def test_a_last_frame_that_is_kept_is_kept_no_longer_than_its_lease(street):
     assert hub.sign_in("ada").status == 200
     wait_until("a picture came in time", lambda: hub.settled(hub.ask()) == "picture")
     street.lenses.silent.add("ada")
-    assert hub.settled(hub.ask()) == "unavailable"
+    wait_until("the camera's last picture is too old", lambda: hub.settled(hub.ask()) == "unavailable")
     assert shows_a_camera(street, hub)
     switch(street, "suspended")
     wait_until("the screen is dark", lambda: not shows_a_camera(street, hub))

@@ -217,9 +217,8 @@ def test_a_search_draws_faults_of_nodes_meets_each_and_finds_nothing_in_a_home_t
         finding, conclusion = NodesInTrouble.search(run, name="trouble", seeded=1)
     assert finding is None
     assert (conclusion.outcome, conclusion.reasons) == (Outcome.PASSED, ())
-    kinds = {f.kind for f, _ in conclusion.exercise.met}
+    kinds = {f.kind for f, _ in conclusion.exercise.met} & set(get_args(NodeFault))  # others are of the last looks
     assert len(kinds) >= 3, "which of them depends on the seed; that each that was drawn was met is in the outcome"
-    assert kinds <= set(get_args(NodeFault))
 
 
 def test_a_node_that_stands_still_brings_out_a_leak_and_is_named_in_its_headline(tmp_path):

@@ -61,8 +61,12 @@ def test_every_scenario_fails_when_two_scenes_are_crossed_in_its_cases(a_run, mo
         return case
 
     monkeypatch.setattr(home.Home, "case", crossed)
-    with pytest.raises(Leak, match=r"saw (ada|grace)'s living-room"):
-        scenario.check(a_run, name=scenario.__name__)
+    try:
+        with pytest.raises(Leak, match=r"saw (ada|grace)'s living-room"):
+            scenario.check(a_run, name=scenario.__name__)
+    finally:
+        while open_now:
+            open_now.pop().__exit__(None, None, None)
 
 
 def test_a_judge_that_calls_everything_own_is_inconclusive(a_run, monkeypatch):
