@@ -388,7 +388,7 @@ class Household(RuleBasedStateMachine):
             return  # Hypothesis gave this program up while it drew it
         everybody = AskTogether(tuple(Ask(h) for h in self.homes))
         after = aftermath.steps(self._steps, self.homes, self._looks, self._place())
-        plan = Plan(self.homes, (*self._steps, everybody, *after))
+        plan = Plan(self.homes, (*self._steps, everybody, *after), looks=len(self._looks) if after else 0)
         chapter = self._chapter
         try:
             if chapter.broken is None and chapter.execute(plan).leaks:

@@ -17,18 +17,24 @@ from chaos.scenarios import load, scenario_folder
 from chaos.topology import CHOICES, choices_of, from_toml
 
 HOMES = ("ada", "grace", "lin")
+WIDE = 200
+"""Columns where nobody looks at a terminal: names and what is said of them stay on one line, for a search."""
 
 
 def tell(what: str | None, console: Console | None = None) -> None:
     """Print one section, or all. Raises `Misuse` with the nearest right name."""
     console = console or Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDE)
     if what is not None and what not in SECTIONS:
         raise Misuse(f"there is nothing called {what!r} to list{nearest(what, list(SECTIONS))}")
     for name in SECTIONS if what is None else (what,):
         title, columns, rows = SECTIONS[name]
         table = Table(*columns, title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for row in rows():
-            table.add_row(*(Text(cell, overflow="fold") for cell in row))
+            # a name is copied and searched for: it is never cut in two
+            first, *others = row
+            table.add_row(Text(first, no_wrap=True), *(Text(cell, overflow="fold") for cell in others))
         console.print(table)
         console.print()
 
@@ -46,8 +52,9 @@ def _head(file: Path) -> str:
 
 def _conditions() -> Iterator[tuple[str, ...]]:
     for name, named in conditions.NAMED.items():
-        told = "connections refused" if named.refused else ", ".join(t.describe() for t in named.toxics)
-        yield name, told or "nothing"
+        told = ["connections refused"] if named.refused else [t.describe() for t in named.toxics]
+        packets = f"packet faults (--stack docker): {', '.join(p.describe() for p in named.packets)}"
+        yield name, ", ".join([*told, *([packets] if named.packets else [])]) or "nothing"
 
 
 def _toxics() -> Iterator[tuple[str, ...]]:

@@ -535,11 +535,15 @@ _FORMAT = 1
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All that one case does: owners and steps, no clock and no chance."""
+    """All that one case does: owners and steps, no clock and no chance.
+
+    `looks` is how often, at its end, everybody asks once more though no rule said so (`chaos.aftermath`).
+    """
 
     homes: tuple[str, ...]
     steps: tuple[Step, ...]
     format: int = _FORMAT
+    looks: int = 0
 
     def __post_init__(self) -> None:
         if self.format != _FORMAT:
@@ -581,8 +585,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self
 
     def with_steps(self, steps: tuple[Step, ...]) -> Plan:
-        """Return the same homes with other steps."""
-        return msgspec.structs.replace(self, steps=steps)
+        """Return the same homes with other steps, none of which counts as a look."""
+        return msgspec.structs.replace(self, steps=steps, looks=0)
 
     def to_json(self) -> bytes:
         """Return the plan as JSON with sorted keys."""

@@ -5,7 +5,9 @@ Nothing heavy is imported before a scenario or the `home` fixture is used.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +55,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--hypothesis-database", metavar="FOLDER|redis://…", help="where Hypothesis keeps what it drew for a leak"
     )
     group.addoption("--replay-times", metavar="N", type=int, help="executions of a replay file (default: its own)")
-    group.addoption("--cases", metavar="N", type=int, help="plans that each scenario executes (default: its own)")
+    group.addoption("--cases", metavar="N", type=_positive, help="plans that each scenario draws (default: its own)")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of cases; expected 1 or more")
+    return int(text)
 
 
 class _Session:
@@ -86,6 +94,11 @@ class _Session:
             )
             self._run = Run(settings, say=self._say)
         return self._run
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note a scenario file that cannot be read: pytest's code for that, 2, would say 'inconclusive'."""
+        if report.failed and "chaos.household" in sys.modules:
+            self.outcomes.add("uncollected")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -239,6 +252,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitC
     found = state.started is not None and state.started.findings  # also when it was stopped while it was looked into
     if "leak" in state.outcomes or found:
         session.exitstatus = 1
+    elif exitstatus == pytest.ExitCode.INTERRUPTED and "uncollected" in state.outcomes:
+        session.exitstatus = 3
     elif exitstatus == pytest.ExitCode.TESTS_FAILED and state.outcomes:
         session.exitstatus = 3 if "unusable" in state.outcomes else 2
 

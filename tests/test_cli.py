@@ -134,6 +134,8 @@ def test_what_there_is_is_listed():
     assert done.returncode == 0, done.stderr
     for word in ("ThreeHomesOneRelay", "EDGE", "400 ms latency down", "december-26", "relay.cache", "slicer"):
         assert word in done.stdout
+    assert "WIFI_UNSTABLE       packet faults" in done.stdout
+    assert {"conditional-stills-fixed", "test_an_impatient_evening.py"} <= set(done.stdout.split()), "names are whole"
     wrong = _ownframe("list", "updats")
     assert wrong.returncode == 3
     assert "did you mean 'updates'" in wrong.stderr

@@ -56,6 +56,23 @@ def test_a_verdict_is_the_exit_status_and_what_junit_shows(pytester, end, code, 
     assert result.ret == code
 
 
+def test_a_scenario_file_that_cannot_be_read_is_wrong_use_and_not_inconclusive(pytester):
+    pytester.makepyfile(test_evening=SCENARIO + "\nfrom chaos import conditions\nconditions.EDGGE\n")
+    assert pytester.runpytest_subprocess().ret == 3
+
+
+def test_a_file_that_cannot_be_read_and_has_no_scenario_is_pytests_own_affair(pytester):
+    pytester.makepyfile(test_other="import nothing_of_that_name")
+    assert pytester.runpytest_subprocess().ret == 2
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many"])
+def test_a_number_of_cases_is_at_least_one(pytester, number):
+    result = pytester.runpytest_subprocess("--cases", number)
+    assert result.ret == 4, "what pytest says of any wrong option"
+    result.stderr.fnmatch_lines(["*expected 1 or more*"])
+
+
 @pytest.mark.parametrize(("findings", "code"), [(["a finding"], 1), ([], 2)])
 def test_stopped_while_a_leak_was_looked_into_is_a_leak(pytester, findings, code):
     pytester.makeconftest(f"""

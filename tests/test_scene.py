@@ -143,7 +143,7 @@ def test_within_a_tick_everybody_gets_the_same_picture(server, monkeypatch):
     painted: list[object] = []
     monkeypatch.setattr(module.time, "monotonic_ns", lambda: tick)
     real = module.stamped_jpeg
-    monkeypatch.setattr(module, "stamped_jpeg", lambda *a: painted.append(a) or real(*a))
+    monkeypatch.setattr(module, "stamped_jpeg", lambda *a, **k: painted.append(a) or real(*a, **k))
     with ThreadPoolExecutor(8) as pool:
         pictures = set(pool.map(lambda _: get(server, "/lens/lin/porch")[1], range(24)))
     assert len(pictures) == 1
@@ -221,8 +221,8 @@ def test_a_picture_that_was_being_painted_when_the_case_changed_is_painted_again
     real = module.stamped_jpeg
     painted: list[int] = []
 
-    def slow(badge: Badge, key: Key) -> bytes:
-        picture = real(badge, key)
+    def slow(badge: Badge, key: Key, **looks: int | None) -> bytes:
+        picture = real(badge, key, **looks)
         painted.append(badge.case)
         if badge.case == 200:
             server.case = 201

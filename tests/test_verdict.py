@@ -928,3 +928,17 @@ def test_a_run_that_shows_only_pictures_of_earlier_cases_was_not_reset():
 def test_one_picture_of_its_own_case_shows_that_a_home_was_reset():
     conclusion = conclude(passing_run(shown(9.0, 9.5, seen("ada", case=7))))
     assert conclusion.outcome is Outcome.PASSED, conclusion.reasons
+
+
+def test_the_looks_at_the_ends_of_plans_do_not_make_a_scenario_that_tries_nothing_pass():
+    """Everybody is shown something under mild conditions there, whatever the scenario's own rules do."""
+    run = [
+        msgspec.structs.replace(e, plan=msgspec.structs.replace(e.plan, looks=1))
+        if isinstance(e, CaseStarted) and e.plan is not None
+        else e
+        for e in passing_run()
+    ]
+    conclusion = conclude(run)
+    assert conclusion.exercise.strong_asks == conclusion.exercise.looks == 6
+    assert conclusion.outcome is Outcome.INCONCLUSIVE
+    assert "nothing was displayed" in " ".join(conclusion.reasons)

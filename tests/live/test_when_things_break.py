@@ -30,10 +30,22 @@ OWNERS = ("ada", "grace", "lin")
 EVERYBODY = Plan(OWNERS, (AskTogether(tuple(Ask(o) for o in OWNERS)),))
 
 
+OTHERS: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def others() -> None:
+    """Remember what runs beside this test under the same pytest-xdist worker, such as the street of tests/home."""
+    OTHERS.clear()
+    OTHERS.update(p.pid for p in psutil.Process().children(recursive=True))
+
+
 def _processes_with(word: str) -> list[psutil.Process]:
-    """Return our own descendants whose command line has `word`."""
+    """Return the descendants that this test started whose command line has `word`."""
     found = []
     for process in psutil.Process().children(recursive=True):
+        if process.pid in OTHERS:
+            continue
         try:
             if any(word in part for part in process.cmdline()):
                 found.append(process)

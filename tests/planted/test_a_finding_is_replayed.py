@@ -42,7 +42,7 @@ def test_it_leaks_with_the_update_and_not_without(tmp_path, without_update, earl
     file = tmp_path / "replay.json"
     file.write_bytes(msgspec.structs.replace(FILE, earlier=earlier).to_json())
     said = []
-    options = {"times": 3, "stack": None, "update": None, "without_update": without_update}
+    options = {"times": 3, "stack": None, "update": None, "without_update": without_update, "compose": ()}
     done = replay.tell(file, **options, evidence=tmp_path / "evidence", say=said.append)
 
     assert done is outcome, said
