@@ -13,6 +13,8 @@ from chaos.plan import (
     ChangeAccount,
     Clear,
     GiveUp,
+    Meanwhile,
+    Moment,
     Plan,
     Restart,
     RollBack,
@@ -27,6 +29,9 @@ OWNERS = ("ada", "grace", "lin")
 EVERYBODY = AskTogether(tuple(Ask(o) for o in OWNERS))
 CUT = conditions.of(conditions.toxic("limit_data", way="up", bytes=50_000))
 """A still of 75 KB breaks off in its last third."""
+LATE_AND_CUT = conditions.of(
+    conditions.toxic("latency", way="up", latency=200), conditions.toxic("limit_data", way="up", bytes=50_000)
+)
 
 
 def late(ms: int) -> Conditions:
@@ -63,13 +68,11 @@ STEPS: dict[str, tuple[Step, ...]] = {
         Clear("gateway.accounts"),
     ),
     "reused-buffer": (Ask("grace"), SetConditions("ada.camera", CUT), Ask("ada"), Clear("ada.camera")),
-    # who is served last by then is not whose connection broke
+    # lin is served while ada's picture is on its way; then it breaks off, and is asked for again
     "request-context": (
-        SetConditions("ada.camera", CUT),
-        SetConditions("grace.camera", CUT),
-        EVERYBODY,
+        SetConditions("ada.camera", LATE_AND_CUT),
+        Meanwhile(Ask("ada"), (Ask("lin"),), Moment("sent", "ada.camera")),
         Clear("ada.camera"),
-        Clear("grace.camera"),
     ),
     # two of three sign in again, on the first two places of the table
     "session-slots": (Restart("relay"), ChangeAccount("lin", "grace"), ChangeAccount("grace", "lin")),
