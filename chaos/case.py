@@ -80,6 +80,9 @@ if TYPE_CHECKING:
 PATIENCE = 3.0
 """Seconds that an ask is waited for; above every time-out of the reference home, so that silence is the home's."""
 
+SIGN_INS = 3
+"""Times that a hub is signed in when a case begins: its links are clear, and on a starved machine its own patience, a
+second in the reference home, runs out all the same. Whoever is signed out then shows nothing in the whole case."""
 _PLACES_TOLD = 20
 LOST = 0.5
 """Seconds that a person looks at a frozen screen after a tap that it did not hear."""
@@ -445,7 +448,9 @@ class Case:
 
     def begin(self) -> None:
         """Sign every hub in to its own home's account; before one that is always on somebody stands from now on."""
-        in_parallel(self._home.owners, lambda h: self._sign_in(h, h))
+        for _ in range(SIGN_INS):
+            out = [h for h in self._home.owners if self._account.get(h) != h]
+            in_parallel(out, lambda h: self._sign_in(h, h))
         in_parallel([h for h, hub in self._home.hubs.items() if hub.always_on], self.ask)
 
     def end(self) -> list[Event]:
