@@ -16,6 +16,10 @@ import aiohttp
 
 from common import node
 
+_RENEWING: set[asyncio.Task[None]] = set()
+"""Questions that are under way. One whose feed is closed meanwhile is not broken off: a display that cancelled requests
+whenever somebody closed a feed would put its relay under a fault on the best of networks."""
+
 
 class Ended(Exception):  # noqa: N818 - what follows is the home screen
     """The relay did not say in time that the camera may be shown, or said that it may not."""
@@ -31,13 +35,18 @@ async def held(
     relay decided before the answer came is not longer ago. 0 seconds: for ever, and nobody is asked.
     """
     loop = asyncio.get_running_loop()
+    over = asyncio.Event()
     why = f"nobody confirmed for {seconds:g} s that it may be shown"
 
     async def renew(deadline: asyncio.Timeout) -> None:
         nonlocal why
         limit = aiohttp.ClientTimeout(total=seconds)
         while True:
-            await asyncio.sleep(every)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(every):
+                    await over.wait()
+            if over.is_set():
+                return
             sent, url = loop.time(), address()
             try:
                 async with session.get(url, headers=headers, timeout=limit) as response:
@@ -45,7 +54,7 @@ async def held(
             except (aiohttp.ClientError, TimeoutError, OSError) as broken:
                 node.log("lease-not-renewed", error=node.failure(broken, urlsplit(url).netloc))
                 continue
-            if deadline.expired():
+            if over.is_set() or deadline.expired():
                 return
             if status == 200:
                 deadline.reschedule(sent + seconds)
@@ -60,10 +69,12 @@ async def held(
     try:
         async with asyncio.timeout(seconds) as deadline:
             renewing = asyncio.create_task(renew(deadline))
+            _RENEWING.add(renewing)
+            renewing.add_done_callback(_RENEWING.discard)
             try:
                 yield
             finally:
-                renewing.cancel()
+                over.set()  # a question that is under way is let come to its end, in `seconds` at most
     except TimeoutError:
         if not deadline.expired():
             raise
