@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,13 +31,17 @@ PATIENCE = 2.0
 class Kept(ExampleDatabase):
     """A database that forgets nothing, answers briefly, and whose failures nobody notices; the part of one scenario."""
 
-    def __init__(self, under: ExampleDatabase, scenario: str = "") -> None:
+    def __init__(self, under: ExampleDatabase, scenario: str = "", leaked: Callable[[], bool] = lambda: True) -> None:
         super().__init__()
-        self._under, self._part = under, scenario.encode()
+        self._under, self._part, self._leaked = under, scenario.encode(), leaked
 
-    def of(self, scenario: str) -> Kept:
-        """Return the part of one scenario: Hypothesis's keys tell scenarios apart no more than their classes' base."""
-        return Kept(self._under, scenario)
+    def of(self, scenario: str, leaked: Callable[[], bool] = lambda: True) -> Kept:
+        """Return the part of one scenario: Hypothesis's keys tell scenarios apart no more than their classes' base.
+
+        Nothing is saved before anything has `leaked`: Hypothesis saves what raised, and a search also ends by raising
+        when its budget is spent.
+        """
+        return Kept(self._under, scenario, leaked)
 
     def fetch(self, key: bytes) -> Iterable[bytes]:
         """Yield the shortest entries of a key."""
@@ -48,6 +52,8 @@ class Kept(ExampleDatabase):
 
     def save(self, key: bytes, value: bytes) -> None:
         """Keep an entry."""
+        if not self._leaked():
+            return
         with contextlib.suppress(OSError, redis.RedisError):
             self._under.save(self._part + key, value)
 

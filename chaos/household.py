@@ -409,7 +409,8 @@ class Household(RuleBasedStateMachine):
         was drawn for a plan that leaked, and is asked first.
         """
         __tracebackhide__ = True
-        mine = database.of(f"{cls.__module__}.{cls.__qualname__}") if database is not None else None
+        name = f"{cls.__module__}.{cls.__qualname__}"
+        mine = database.of(name, lambda: chapter.leaked is not None) if database is not None else None
         left, rounds = cases, 0
         chapter.limit = chapter.executions + cases
         while left > 0:  # a plan that was drawn twice is executed once, so that some cases may be left
