@@ -589,8 +589,11 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.structs.replace(self, steps=steps, looks=0)
 
     def to_json(self) -> bytes:
-        """Return the plan as JSON with sorted keys."""
-        return msgspec.json.encode(self, order="sorted")
+        """Return the plan as JSON with sorted keys; without looks it is what it was before there were any."""
+        plain = msgspec.to_builtins(self)
+        if not self.looks:
+            del plain["looks"]
+        return msgspec.json.encode(plain, order="sorted")
 
     @classmethod
     def from_json(cls, data: bytes) -> Plan:

@@ -317,7 +317,7 @@ def test_a_pass_says_what_was_not_exercised(tmp_path):
     store.close()
     assert "No ask met a fault of these kinds: bandwidth, timeout," in text
     assert "No ask met any fault on ada.hub." in text
-    assert "two asks at once 2 of 4 times" in text
+    assert "two asks at once 2 times, aimed at 4 times" in text
 
 
 def test_the_logs_around_the_moment_are_shown(tmp_path):
