@@ -130,7 +130,7 @@ class _Search:
         if now:
             exchange, picture = max(now, key=lambda each: (self._is_the_one(each[1]), each[1].at))
             return self._answered(exchange, picture)
-        unread = [(k.name, why) for k in links if (why := self._unread(k.name, "client", since, until)) is not None]
+        unread = [(k.name, why) for k in links if (why := self._unread(k.name, "client", until)) is not None]
         if unread:
             self._opaque += unread
             return self._word(f"It cannot be said where it turned foreign: {_listed(unread)}.", ())
@@ -240,7 +240,7 @@ class _Search:
             (k.name, why)
             for k in self._topology.links
             if k.client == node and self._topology.node(k.server).owner is None
-            and (why := self._unread(k.name, "client", answered.request.began - _SLACK, until)) is not None
+            and (why := self._unread(k.name, "client", until)) is not None
         ]  # fmt: skip
         self._opaque += unread
         if unread:
@@ -403,9 +403,11 @@ class _Search:
     def _unread_at(self, link: str, half: Half) -> bool:
         return bool(self._talk(link, half).opaque)
 
-    def _unread(self, link: str, half: Half, since: float, until: float) -> str | None:
-        """Return why what went over a half until then cannot be read, or None when it can."""
-        del since  # a connection that cannot be read may carry anything as long as it lasts
+    def _unread(self, link: str, half: Half, until: float) -> str | None:
+        """Return why what went over a half until then cannot be read, or None when it can.
+
+        From its beginning on: a connection that cannot be read may carry anything as long as it lasts.
+        """
         return next((why for began, why in self._talk(link, half).opaque if began <= until), None)
 
     def _link(self, name: str) -> Link:
