@@ -71,7 +71,12 @@ def cut_links(home: Home) -> list[Event]:
     for start in range(0, len(home.owners), TOGETHER):
         owners = home.owners[start : start + TOGETHER]
         for role in _DEVICES:
-            missed += _cut(case, {o: [k.name for k in home.topology.links_of(role, o)] for o in owners})
+            links = {o: [k.name for k in home.topology.links_of(role, o)] for o in owners}
+            try:
+                missed += _cut(case, links)
+            except Surroundings as failed:
+                told = [_told(home, case, o) for o in owners if not _advances(case, o)]
+                raise Surroundings("\n".join([str(failed), *told])) from failed
         in_parallel(owners, case.close)
     events = home.finish(case)
     shown = {e.hub for e in events if isinstance(e, Displayed) and e.reading.sightings}
@@ -117,6 +122,15 @@ def _play_everywhere(case: Case, owners: Iterable[str]) -> None:
                 raise
         else:
             return
+
+
+def _told(home: Home, case: Case, owner: str) -> str:
+    """Return how each ask of the owner ended, and the last lines of the owner's nodes and of whom they speak to."""
+    ends = [e.outcome for e in case.events if isinstance(e, Asked) and e.hub == owner]
+    links = [k for role in _DEVICES for k in home.topology.links_of(role, owner)]
+    nodes = dict.fromkeys(node for k in links for node in (k.client, k.server))
+    tails = [f"last lines of {node}:\n{home.stack.tail(node)}" for node in nodes]
+    return "\n".join([f"{owner} asked {len(ends)} times, which ended with {', '.join(ends)}", *tails])
 
 
 def _advances(case: Case, owner: str) -> bool:

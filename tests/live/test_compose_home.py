@@ -106,6 +106,7 @@ def test_faults_of_links_and_nodes_are_met_and_undone(right):
 def test_no_container_reaches_anything_but_its_proxies_and_its_lens(right, client):
     """As for the reference home: every address and port of the run is tried from inside the network of each node."""
     home, stack = right
+    assert _verdicts(home, EVERYBODY) <= {Verdict.OWN, Verdict.BLANK}  # clear links again
     world = _world(client, [stack])
     image = stack._specs["wire"].image
 

@@ -111,6 +111,15 @@ def test_links_that_cut_nothing_are_seen_by_the_control(a_run, monkeypatch):
         SCENARIOS[0].check(a_run, name="links around")
 
 
+def test_streams_that_stand_still_are_told_with_the_last_lines_of_who_serves_them(a_run, monkeypatch):
+    monkeypatch.setattr(controls, "ADVANCE_WITHIN", 0.0)
+    monkeypatch.setattr(controls, "ATTEMPTS", 1)
+    with pytest.raises(Surroundings, match="no second picture on") as told:
+        SCENARIOS[0].check(a_run, name="standing streams")
+    for words in ("ada asked 1 times, which ended with", "last lines of ada.hub:", "last lines of relay:"):
+        assert words in str(told.value)
+
+
 def test_a_scenario_that_can_never_display_a_frame_is_inconclusive(a_run):
     from hypothesis.stateful import rule
 
