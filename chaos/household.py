@@ -9,8 +9,11 @@ that reproduces half of the time, a plan that is executed at the end, with its v
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
+import os
 import sys
+import traceback
 import unittest
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -59,7 +62,7 @@ from chaos.topology import check_owners
 from chaos.verdict import Conclusion, Outcome, Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from chaos.run import Chapter, Finding, Run
@@ -419,7 +422,7 @@ class Household(RuleBasedStateMachine):
             test = get_state_machine_test(cls, settings=_settings(left + SPARE if rounds else left, mine))
             if seeded is not None:
                 test = seed(f"{seeded}, round {rounds}" if rounds else seeded)(test)
-            with current.using(chapter), contextlib.suppress(SearchEnded):
+            with current.using(chapter), contextlib.suppress(SearchEnded), _located(cls):
                 test()
             done = chapter.executions - before
             if chapter.broken is not None or chapter.leaked is not None or chapter.over() or not done:
@@ -492,6 +495,20 @@ class Household(RuleBasedStateMachine):
         if name not in known:
             raise Misuse(f"{type(self).__name__}: there is no {what} {name!r}{nearest(name, list(known))}")
         return name
+
+
+@contextlib.contextmanager
+def _located(scenario: type) -> Iterator[None]:
+    """Say of a `Misuse` in which line of the scenario's file it was, and in which of its rules."""
+    try:
+        yield
+    except Misuse as wrong:
+        file = inspect.getsourcefile(scenario)
+        lines = [f for f in traceback.extract_tb(wrong.__traceback__) if f.filename == file]
+        if not lines:
+            raise
+        at = lines[-1]
+        raise type(wrong)(f"{wrong}\n  {os.path.relpath(at.filename)}:{at.lineno}, in {at.name}: {at.line}") from wrong
 
 
 def _settings(cases: int, database: drawn.Kept | None) -> settings:

@@ -259,6 +259,21 @@ def test_wrong_use_of_a_verb_is_a_sentence_with_the_nearest_right_name(verb, mes
         Wrong.hunt(_Chapter(), 3)
 
 
+def test_wrong_use_is_told_with_the_line_of_the_scenario_and_the_rule():
+    class Wrong(Household):
+        homes = OWNERS
+        motifs = ()
+
+        @rule()
+        def goes_wrong(self):
+            self.ask("adda")
+
+    with pytest.raises(
+        Misuse, match=r"did you mean 'ada'\?\n  \S*test_household.py:\d+, in goes_wrong: self.ask\(.adda.\)"
+    ):
+        Wrong.hunt(_Chapter(), 3)
+
+
 def test_a_plain_tests_misspelt_verb_is_a_sentence_too_and_asking_whether_there_is_one_works():
     case = Case.__new__(Case)
     with pytest.raises(Misuse, match="Case has no verb 'giveup'; did you mean 'give_up'"):
