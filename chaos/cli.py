@@ -42,7 +42,7 @@ def cli() -> None:
 @click.option("--cases", type=click.IntRange(1), default=25, show_default=True, help="Cases each scenario may take.")
 @click.option("--seed", type=int, default=None, help="Make what is drawn reproducible.")
 def demo(evidence: Path, cases: int, seed: int | None) -> int:
-    """Find the December-26 leak on real parts, then show the same scenarios passing without the update."""
+    """Find the December-26 leak on real parts, then show that all scenarios pass without the update."""
     from chaos import demo as story  # noqa: PLC0415 - `ownframe --help` imports nothing heavy
 
     return int(story.tell(evidence, cases=cases, seed=seed))

@@ -1,4 +1,4 @@
-"""The demo: the December-26 leak found on real parts, then the same scenarios passing without the update."""
+"""The demo: the December-26 leak found on real parts, then all scenarios passing without the update."""
 
 from __future__ import annotations
 

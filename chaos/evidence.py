@@ -215,16 +215,25 @@ def new_folder(root: Path, label: str) -> Path:
                 folder.mkdir()
             except FileExistsError:
                 continue
-            latest = root / "latest"
-            temporary = root / f".latest-{os.getpid()}"
-            with contextlib.suppress(OSError):  # a convenience: two runs may start in the same moment
-                temporary.unlink(missing_ok=True)
-                temporary.symlink_to(folder.name)
-                temporary.replace(latest)
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+            _point(root, "latest", folder)
             return folder
     raise Surroundings(f"could not make a folder of its own for this run under {root}; remove old ones")
+
+
+def point_at_leak(root: Path, folder: Path) -> None:
+    """Point ``latest-leak`` of `root` at the newest run, gate or demo that saw a leak, of which `folder` is a part."""
+    if folder.is_relative_to(root) and folder != root:
+        _point(root, "latest-leak", root / folder.relative_to(root).parts[0])
+
+
+def _point(root: Path, name: str, folder: Path) -> None:
+    temporary = root / f".{name}-{os.getpid()}"
+    with contextlib.suppress(OSError):  # a convenience: two runs may start in the same moment
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(folder.name)
+        temporary.replace(root / name)
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
 
 
 def read_history(folder: Path) -> tuple[Event, ...]:

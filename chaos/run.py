@@ -545,6 +545,7 @@ class Chapter:
             self._traces.keep(leaks[0].case)
             folder, first_of_all = f"findings/case-{leaks[0].case}", not self._leaked
             self._leaked = True
+            evidence.point_at_leak(self.run.settings.evidence.resolve(), store.folder)
             try:
                 store.write(f"{folder}/plan.json", plan.to_json())
                 store.write(f"{folder}/headline.txt", sentence(leaks[0]) + "\n")

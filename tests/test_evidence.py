@@ -313,6 +313,17 @@ def test_latest_points_at_the_newest_folder(tmp_path):
     assert sorted(p.name.split("-")[-1] for p in tmp_path.iterdir()) == ["first", "latest", "second"]
 
 
+def test_latest_leak_stays_at_the_run_that_leaked_also_when_that_is_one_worker_of_a_gate(tmp_path):
+    gate = evidence.new_folder(tmp_path, "gate")
+    evidence.point_at_leak(tmp_path, gate / "worker-2")
+    evidence.new_folder(tmp_path, "second")
+    assert (tmp_path / "latest-leak").resolve() == gate
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    evidence.point_at_leak(elsewhere, gate)  # evidence that is kept outside of the root
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_somebodys_own_folder_called_latest_is_left_alone(tmp_path):
     (tmp_path / "latest").mkdir()
     (tmp_path / "latest" / "notes").write_text("mine")

@@ -34,7 +34,10 @@ OLDEST_API = (1, 40)
 RUN, OWNER = "ownframe.run", "ownframe.owner"
 _PATIENCE = 120
 """Seconds for one answer of the engine; a container that starts beside ten others took up to 4 (measured)."""
-_HELP = "start one, or set DOCKER_HOST; .ci/engine start runs one where there is none; --stack process needs none"
+_HELP = (
+    "start one (`systemctl start docker`, Docker Desktop), or set DOCKER_HOST; in a clone of ownframe, "
+    "`.ci/engine start` runs one of its own; --stack process needs none"
+)
 _ABANDONED = 600.0
 """Seconds after which what another boot of this machine made, and what does not run, is nobody's any more."""
 
