@@ -56,6 +56,8 @@ def execute(run: Run, file: Replay, times: int) -> Replayed:
         lines.insert(0, f"reproduced {len(leaked)} of {times} times: {sentence(leak)}")
         if seen.fingerprint != file.fingerprint:
             lines.append(f"it is told as finding {seen.fingerprint}, the file's is {file.fingerprint}")
+        where = chapter.whence(leak)
+        lines += [where.sentence] if where else []
         lines.append(f"picture: {picture or 'kept small only'}")
         if run.settings.both_ways:
             lines.append(bothways.compare(run, file.plan, len(leaked), times, rules=rules).sentence())

@@ -97,7 +97,7 @@ def _clean(text: str) -> str:
 
 
 def _text(finding: Finding) -> str:
-    lines = [finding.sentence]
+    lines = [finding.sentence, *filter(None, [finding.where])]
     if finding.program:
         lines += ["", *(f"    {line}" for line in finding.program.splitlines())]
     often = finding.reproduction

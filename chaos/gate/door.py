@@ -84,6 +84,7 @@ def _pages(result: Result, folder: Path) -> list[Path]:
 
 def _show_finding(console: Console, finding: Finding) -> None:
     often = finding.reproduction
+    _print(console, [finding.where] if finding.where else [])
     _print(console, [f"    {line}" for line in finding.program.splitlines()])
     how_often = f"reproduced {often.hits} of {often.tries} times; " if often.tries else ""
     _print(console, [f"{how_often}picture: {finding.picture or 'kept small only'}"])

@@ -287,6 +287,7 @@ def _findings(frame: Frame, crew: Crew) -> Iterable[Finding]:
             note=found.note,
             fingerprint=found.fingerprint,
             replay=found.replay,
+            where=found.where,
             accepted=_acceptance(valid[found.fingerprint]) if found.fingerprint in valid else None,
         )
     told = {f.scenario for f in crew.found}

@@ -122,6 +122,7 @@ class Found(_Message, frozen=True, tag="found"):
     note: str = ""
     fingerprint: str | None = None
     replay: str | None = None
+    where: str = ""
 
 
 class Told(msgspec.Struct, frozen=True):

@@ -104,7 +104,8 @@ class Finding(msgspec.Struct, frozen=True):
     """One leak. `sentence` says who saw whose camera; `program` is the shrunk plan to paste, `plan` its replay file.
 
     `fingerprint` names its mechanism, whoever it befell; null where it was only seen and not looked into. An `accepted`
-    one fails no gate. `note` says what cut the shrinking or the trying again short.
+    one fails no gate. `note` says what cut the shrinking or the trying again short; `where` at which hop the picture
+    turned foreign, empty where nothing was captured of its case.
     """
 
     scenario: str
@@ -119,6 +120,7 @@ class Finding(msgspec.Struct, frozen=True):
     fingerprint: str | None = None
     replay: str | None = None
     accepted: Acceptance | None = None
+    where: str = ""
 
 
 class Acceptances(msgspec.Struct, frozen=True):

@@ -377,6 +377,7 @@ class Worker:
                     note=finding.remarks,
                     fingerprint=finding.fingerprint,
                     replay=None if finding.replay is None else str(finding.replay),
+                    where=finding.whence.sentence if finding.whence else "",
                 )
             )
 

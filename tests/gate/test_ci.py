@@ -40,7 +40,10 @@ def made(verdict: str, *findings: Finding, scenario: str | None = None, reasons:
     )  # fmt: skip
 
 
-LEAK = Finding("Evening", "ada saw grace", "foreign", Reproduction(5, 4), 12.0, "self.ask('ada')", "{}", "/ev/p.png")
+WHERE = "It turned foreign at the relay."
+LEAK = Finding(
+    "Evening", "ada saw grace", "foreign", Reproduction(5, 4), 12.0, "self.ask('ada')", "{}", "/ev/p.png", where=WHERE
+)
 
 
 def suite(result: Result) -> ET.Element:
@@ -67,6 +70,7 @@ def test_a_leak_has_its_program_and_its_picture_attached():
     (case,) = suite(made("leak", LEAK)).iter("testcase")
     assert case.find("failure").get("message") == "ada saw grace"
     assert "    self.ask('ada')\n\nreproduced 4 of 5 times" in case.find("failure").text
+    assert WHERE in case.find("failure").text
     assert case.findtext("system-out") == "[[ATTACHMENT|/ev/p.png]]"
     assert {p.get("name"): p.get("value") for p in case.iter("property")}["ownframe.picture"] == "/ev/p.png"
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from chaos.gate.page import write_page
 from chaos.gate.result import Compose, Moment, Seen
-from tests.gate.test_ci import HOSTILE, LEAK, made
+from tests.gate.test_ci import HOSTILE, LEAK, WHERE, made
 from tests.test_report import Page
 
 
@@ -43,6 +43,7 @@ def test_a_leak_shows_its_picture_its_program_and_the_way_to_see_it_again(tmp_pa
     assert page.pictures[0].startswith("data:image/webp;base64,")
     text = " ".join(page.text.split())
     assert "self.ask('ada')" in text
+    assert WHERE in text
     assert "Reproduced 4 of 5 times. Found by Evening." in text
     assert "ownframe replay findings/1/replay.json" in text
     assert [a for a in page.addresses if not a.startswith("data:")] == ["worker-1/index.html"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -73,6 +74,8 @@ def test_a_leak_is_found_by_either_kind_of_test_and_told_with_all_that_belongs_t
     assert finding.fingerprint
     assert "conditions.toxic('latency', way='down', latency=600)" in finding.program
     assert finding.reproduction.hits >= 1
+    if os.environ.get("CI") == "true":  # who may not read loopback's packets is told so
+        assert "relay" in finding.where
     assert "latency" in result.witnessed[f"{finding.sentence.split()[0]}.camera"], "what the leak met was exercised"
     assert result.under_test.update.name == "december-26"
     assert set(result.under_test.sources) == {"accounts", "cache", "camera", "hub", "relay"}
