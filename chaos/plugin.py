@@ -19,7 +19,8 @@ from chaos.errors import OwnframeError
 
 if TYPE_CHECKING:
     from chaos.case import Case
-    from chaos.run import Run
+    from chaos.run import CaseResult, Run
+    from chaos.verdict import Verdict
 
 _STATE = pytest.StashKey["_Session"]()
 _PROPERTY = "ownframe"
@@ -71,6 +72,8 @@ class _Session:
         self._config = config
         self._run: Run | None = None
         self.outcomes: set[str] = set()
+        self._cases = self._asks = self._frames = 0
+        self._worst: Verdict | None = None
 
     def run(self) -> Run:
         if self._run is None:
@@ -92,7 +95,7 @@ class _Session:
                 path=option("--path"),
                 both_ways=option("--both-ways"),
             )
-            self._run = Run(settings, say=self._say)
+            self._run = Run(settings, say=self._say, on_case=self._count)
         return self._run
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -118,12 +121,46 @@ class _Session:
             parts = [(self._run.title, self._run.evidence, self._run.findings)]
             report.write_page(self._run.evidence.folder / "index.html", parts)
 
-    def _say(self, line: str) -> None:
+    def pytest_runtest_logstart(self) -> None:
+        """Count each test's cases from nothing."""
+        self._cases = self._asks = self._frames = 0
+        self._worst = None
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Take the numbers off the terminal before pytest says what a test came to."""
+        self._show("")
+        return (yield)
+
+    def _count(self, result: CaseResult) -> None:
+        self._cases += 1
+        self._asks += result.plan.asks
+        self._frames += len(result.frames)
+        before = () if self._worst is None else (self._worst,)
+        self._worst = min((*before, *(j.verdict for j in result.frames)), default=None)
+        worst = f", worst verdict {self._worst.word}" if self._worst is not None else ""
+        self._show(f"{self._cases} cases, {self._asks} asks, {self._frames} frames judged{worst}")
+
+    def _show(self, numbers: str) -> None:
+        """Show numbers behind pytest's own line and leave the cursor where it was; a log gets none of this."""
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is None or not reporter.isatty:
+            return
+        room = max(0, reporter._tw.fullwidth - reporter._tw.width_of_current_line - 2)
+        with self._uncaptured():
+            reporter.write_raw(f"\x1b7\x1b[K {numbers[:room]}\x1b8", flush=True)
+
+    def _uncaptured(self) -> contextlib.AbstractContextManager[None]:
         capture = self._config.pluginmanager.getplugin("capturemanager")
+        return capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
+
+    def _say(self, line: str) -> None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is None or self._config.get_verbosity() < 1:
+            self._show(line)
             return
-        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        self._show("")
+        with self._uncaptured():
             reporter.write_line(f"ownframe: {line}")
 
 

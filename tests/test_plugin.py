@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -54,6 +57,39 @@ def test_a_verdict_is_the_exit_status_and_what_junit_shows(pytester, end, code, 
     result, suite = _run(pytester, end)
     assert (int(suite.get("failures")), int(suite.get("errors"))) == (failures, errors)
     assert result.ret == code
+
+
+@pytest.mark.parametrize("how", [(), ("-v",)])
+def test_a_terminal_shows_the_numbers_of_a_search_and_a_log_does_not(pytester, how):
+    pytester.makeconftest("""
+from types import SimpleNamespace as N
+from chaos import Household
+from chaos.plugin import _Session
+from chaos.verdict import Verdict
+
+def check(run, *, name):
+    run._say("control: crossed scenes")
+    for verdict in (Verdict.FOREIGN, Verdict.BLANK):
+        run._count(N(plan=N(asks=4), frames=[N(verdict=verdict)] * 5))
+
+Household.check = check
+_Session.run = lambda self: self
+""")
+    pytester.makepyfile(test_evening=SCENARIO)
+    words = [sys.executable, "-m", "pytest", *how]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(words, stdout=theirs, stderr=theirs, cwd=pytester.path)
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # what a terminal's end is told by, once nobody has it open
+        while piece := os.read(ours, 10_000):
+            seen += piece
+    os.close(ours)
+    assert process.wait() == 0, seen
+    numbers = "2 cases, 8 asks, 10 frames judged, worst verdict foreign"
+    assert f"\x1b7\x1b[K {numbers}\x1b8\x1b7\x1b[K \x1b8" in seen.decode(), "and gone before pytest's own word"
+    assert "control: crossed scenes" in seen.decode()
+    assert "cases" not in subprocess.run(words, cwd=pytester.path, capture_output=True, text=True, check=True).stdout
 
 
 def test_a_scenario_file_that_cannot_be_read_is_wrong_use_and_not_inconclusive(pytester):
