@@ -449,9 +449,13 @@ class Case:
     def begin(self) -> None:
         """Sign every hub in to its own home's account; before one that is always on somebody stands from now on."""
         for _ in range(SIGN_INS):
-            out = [h for h in self._home.owners if self._account.get(h) != h]
-            in_parallel(out, lambda h: self._sign_in(h, h))
+            self.sign_in_whoever_is_out()
         in_parallel([h for h, hub in self._home.hubs.items() if hub.always_on], self.ask)
+
+    def sign_in_whoever_is_out(self) -> None:
+        """Sign every hub in to its own home's account that is in nobody's or somebody else's."""
+        out = [h for h in self._home.owners if self._account.get(h) != h]
+        in_parallel(out, lambda h: self._sign_in(h, h))
 
     def end(self) -> list[Event]:
         """Undo the faults of nodes, close every feed, read every screen, add the witnesses, and return all events."""
