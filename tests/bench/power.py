@@ -149,8 +149,8 @@ class Measured(Chapter):
         self.events.clear()
 
 
-def measure(run: Run, update: str, way: str, seed: int, cases: int) -> dict[str, object]:
-    """Search once and return what is to be stored; a way that is guided also shrinks what it found."""
+def measure(run: Run, update: str, way: str, seed: int, cases: int, *, shrunk: bool) -> dict[str, object]:
+    """Search once, shrink what was found if that is wanted, and return what is to be stored."""
     scenario, backend = WAYS[way]
     chapter = Measured(run, f"{update}, {way}, {seed}", together=way != "one at a time")
     with backend_of(backend):
@@ -166,7 +166,7 @@ def measure(run: Run, update: str, way: str, seed: int, cases: int) -> dict[str,
         "frames": chapter.frames,
         "foreign": chapter.foreign,
     }
-    if leaked is not None and way == "guided":
+    if leaked is not None and shrunk:
         began = time.monotonic()
         finding = chapter.investigate(leaked)
         found |= {
@@ -214,7 +214,7 @@ def jobs(chosen: Iterable[str]) -> list[tuple[str | None, tuple[str, ...]]]:
     )
 
 
-def work(store: Path, update: str | None, ways: Iterable[str], seeds: int, cases: int) -> None:
+def work(store: Path, update: str | None, ways: Iterable[str], seeds: int, cases: int, shrunk: int) -> None:
     """Measure one update in every way and seed that the store does not have yet; in a process of its own."""
     name = update or "reference"
     done = {(r["update"], r["way"], r["seed"]) for r in read(store)}
@@ -224,7 +224,7 @@ def work(store: Path, update: str | None, ways: Iterable[str], seeds: int, cases
     evidence = store.parent / "evidence" / name
     with Run(Settings(update=update, evidence=evidence, cases=cases), folder=evidence / str(os.getpid())) as run:
         for way, seed in todo:
-            line = json.dumps(measure(run, name, way, seed, cases))
+            line = json.dumps(measure(run, name, way, seed, cases, shrunk=way == "guided" and seed < shrunk))
             with store.open("a") as out:
                 out.write(line + "\n")
             print(line[:160], flush=True)
@@ -335,19 +335,24 @@ def main(words: list[str]) -> None:
     parser.add_argument("updates", nargs="*", help="updates by name (default: all that run as processes)")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--cases", type=int, default=CASES, help="budget of one search")
+    parser.add_argument(
+        "--shrunk", type=int, metavar="N", help="shrink what was found by the first N seeds (default: all), guided"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS))
     parser.add_argument("--store", type=Path, default=Path("power.jsonl"))
     parser.add_argument("--one", help=argparse.SUPPRESS)  # a process that was started by this one
     options = parser.parse_args(words)
+    shrunk = options.seeds if options.shrunk is None else options.shrunk
     if options.one is not None:
-        work(options.store, options.one or None, options.ways, options.seeds, options.cases)
+        work(options.store, options.one or None, options.ways, options.seeds, options.cases, shrunk)
         return
     console = Console(highlight=False)
     waiting = [(u or "", [w for w in ways if w in options.ways]) for u, ways in jobs(options.updates)]
     running: list[subprocess.Popen[bytes]] = []
     failed = 0
-    same = ["--seeds", str(options.seeds), "--cases", str(options.cases), "--store", str(options.store)]
+    same = ["--seeds", str(options.seeds), "--cases", str(options.cases), "--shrunk", str(shrunk)]
+    same += ["--store", str(options.store)]
     while waiting or running:
         while waiting and len(running) < options.workers:
             name, ways = waiting.pop(0)
