@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         any_node,
         any_node_fault,
     )
+    from chaos.plan import shared
 
 _WHERE = {
     "Household": "chaos.household",
@@ -36,6 +37,7 @@ _WHERE = {
     "any_link": "chaos.household",
     "any_node": "chaos.household",
     "any_node_fault": "chaos.household",
+    "shared": "chaos.plan",
 }
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "any_node_fault",
     "conditions",
     "motifs",
+    "shared",
 ]
 
 

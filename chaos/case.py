@@ -16,7 +16,7 @@ import msgspec
 
 from chaos import current
 from chaos.conditions import CLEAR, OUTAGE, REFUSED, TOXICS, Conditions, Fault, Way
-from chaos.errors import Misuse, NoSuchVerb, nearest
+from chaos.errors import Misuse, NoSuchVerb, Surroundings, nearest
 from chaos.fates import counted
 from chaos.history import (
     Asked,
@@ -30,15 +30,19 @@ from chaos.history import (
     Reading,
     Restarted,
     Restored,
+    Shared,
     SignedIn,
+    Sold,
     Suspended,
     Touched,
     Unlinked,
     Unseen,
+    Unshared,
 )
 from chaos.packetfaults import PACKET_FAULTS
 from chaos.plan import (
     DEFAULT_CAMERA,
+    AccountStep,
     Ask,
     AskTogether,
     Attach,
@@ -57,24 +61,31 @@ from chaos.plan import (
     NodeStep,
     Pause,
     Plan,
+    Protect,
     Reconnect,
+    ResetPassword,
     Restart,
     Restore,
     Resume,
     RollBack,
     RollOut,
     Say,
+    Sell,
     SetClock,
     SetConditions,
+    Share,
     Step,
     Suspend,
     Unlink,
+    Unshare,
+    shared,
 )
 from chaos.reading import grown
 from chaos.remote import AskState, Refused
 from chaos.witnesses import Exchange, proofs, spans
 
 if TYPE_CHECKING:
+    from chaos.contracts import Desk
     from chaos.home import Home
 
 PATIENCE = 3.0
@@ -108,6 +119,8 @@ class _Open(msgspec.Struct):
 
     number: int
     owner: str | None
+    also: tuple[str, ...]
+    """The links to other people's cameras that this account can see now: bought, or shared."""
     marks: dict[str, int]
     since: float
     refusals: dict[str, str] = {}
@@ -173,8 +186,8 @@ class Case:
                 self.meanwhile(step.ask, *step.steps, moment=step.moment)
             case LetAge():
                 self.let_age(step.home, ms=step.ms)
-            case Suspend() | Unlink() | Restore():
-                self._switch(step)
+            case Suspend() | Unlink() | Restore() | Sell() | Share() | Unshare() | ResetPassword() | Protect():
+                self._administer(step)
             case Restart() | RollOut() | RollBack():
                 self._replace(step)
             case Evict() | Pause() | Resume() | Detach() | Attach() | SetClock():
@@ -263,6 +276,83 @@ class Case:
         ended = time.monotonic()
         self._record(Unlinked(owner=owner, began=began, ended=ended, within=step.within_ms / 1000))
         wait_until_clock(ended + step.within_ms / 1000)
+
+    def sell(self, owner: str, *, to: str, within_ms: int = Suspend.WITHIN_MS) -> None:
+        """Let the owner sell the camera: the account loses it, the bound is waited for, then it is the buyer's.
+
+        From then on it films the buyer's home. Who has sold it already sells nothing.
+        """
+        step, desk = Sell(owner, to, within_ms), self._desk(owner, to)
+        began = time.monotonic()
+        device = desk.unregister(owner)
+        if device is None:
+            return
+        ended = time.monotonic()
+        wait_until_clock(ended + step.within_ms / 1000)
+        self._home.scene.hand_over((device, DEFAULT_CAMERA), (to, DEFAULT_CAMERA))
+        self._home.wait_filming({device: to})
+        registered = time.monotonic()
+        desk.register(device, to)
+        sold = Sold(
+            owner=owner, to=to, camera=DEFAULT_CAMERA,
+            began=began, ended=ended, within=step.within_ms / 1000, registered=registered,
+        )  # fmt: skip
+        self._record(sold)
+
+    def share(self, owner: str, *, guest: str) -> None:
+        """Let the owner share the camera with a guest, who has it as `chaos.plan.shared(owner)`; nothing once sold."""
+        Share(owner, guest)
+        desk, began = self._desk(owner, guest), time.monotonic()
+        if desk.share(owner, guest):
+            name = shared(owner)
+            ended = time.monotonic()
+            self._record(Shared(owner=owner, guest=guest, camera=DEFAULT_CAMERA, name=name, began=began, ended=ended))
+
+    def unshare(self, owner: str, *, guest: str, within_ms: int = Suspend.WITHIN_MS) -> None:
+        """Let the owner share the camera with that guest no more, and wait until it must have taken effect."""
+        step, desk = Unshare(owner, guest, within_ms), self._desk(owner, guest)
+        began = time.monotonic()
+        desk.unshare(owner, guest)
+        ended, within = time.monotonic(), step.within_ms / 1000
+        self._record(Unshared(owner=owner, guest=guest, began=began, ended=ended, within=within))
+        wait_until_clock(ended + within)
+
+    def reset_password(self, owner: str, *, within_ms: int = Suspend.WITHIN_MS) -> None:
+        """Let the owner take a new password, which the hub at home is told; every session ends, as by `unlink`."""
+        step, desk = ResetPassword(owner, within_ms), self._desk(owner)
+        began = time.monotonic()
+        desk.reset_password(owner)
+        ended, within = time.monotonic(), step.within_ms / 1000
+        self._record(Unlinked(owner=owner, began=began, ended=ended, within=within))
+        wait_until_clock(ended + within)
+
+    def protect(self, owner: str) -> None:
+        """Let the owner turn a second factor on, which whoever signs in from now on needs beside the password."""
+        self._desk(owner).protect(owner)
+
+    def _desk(self, *owners: str) -> Desk:
+        """Return where these owners change what is theirs; an account service that stands still goes on first."""
+        for owner in owners:
+            self._home.check_owner(owner)
+        desk = self._home.desk()
+        for node in self._still_accounts():
+            self.resume(node)
+        return desk
+
+    def _administer(self, step: AccountStep | IntegrationStep) -> None:
+        match step:
+            case Suspend() | Unlink() | Restore():
+                self._switch(step)
+            case Sell():
+                self.sell(step.owner, to=step.to, within_ms=step.within_ms)
+            case Share():
+                self.share(step.owner, guest=step.guest)
+            case Unshare():
+                self.unshare(step.owner, guest=step.guest, within_ms=step.within_ms)
+            case ResetPassword():
+                self.reset_password(step.owner, within_ms=step.within_ms)
+            case Protect():
+                self.protect(step.owner)
 
     def _switch(self, step: IntegrationStep) -> None:
         match step:
@@ -498,10 +588,31 @@ class Case:
         self._collect(home)  # while it is known whose pictures belong there
         began = time.monotonic()
         signed_in: str | None = owner
+        desk = self._home.contract.desk
+        noted = self._noted(home, owner)
+        proof = desk.proof(home, owner) if desk is not None else "password"
         if not self._home.hubs[home].sign_in(owner):
             signed_in = None
         self._account[home] = signed_in
-        self._record(SignedIn(hub=home, owner=signed_in, began=began, ended=time.monotonic()))
+        ended = time.monotonic()
+        again = self._noted(home, owner)
+        noticed = None if noted is None or again is None else again > noted
+        event = SignedIn(hub=home, owner=signed_in, began=began, ended=ended, proof=proof, noticed=noticed)
+        self._record(event)
+
+    def _noted(self, home: str, owner: str) -> int | None:
+        """Return of how many sign-ins the owner was told, asked for a hub in another home; None where nobody says."""
+        desk = self._home.contract.desk
+        if desk is None or home == owner or self._still_accounts():
+            return None
+        try:
+            return desk.noted(owner)
+        except (Refused, Surroundings):
+            return None
+
+    def _still_accounts(self) -> list[str]:
+        """Return the account services that stand still."""
+        return [n.name for n in self._home.topology.with_role("accounts") if self._home.faults.paused(n.name)]
 
     def _ask_all(self, asks: Sequence[Ask]) -> None:
         homes = [a.home for a in asks]
@@ -532,6 +643,7 @@ class Case:
         opened = _Open(
             number=number or self._home.next_ask(),
             owner=self._account.get(home),
+            also=self._home.also_seen(self._account.get(home)),
             marks={n: self._home.stack.log_mark(n) for n in self._home.diallers(home)},
             since=time.monotonic(),
         )
@@ -631,7 +743,8 @@ class Case:
     def _is_plainly_own(self, home: str, reading: Reading) -> bool:
         """Whether a picture cannot be part of any finding, so that its pixels need not be kept."""
         own = (self._account.get(home), self.number)
-        ended = any(isinstance(e, Suspended | Unlinked) for e in self.events)  # then one's own may be revoked
+        ends = Suspended | Unlinked | Sold
+        ended = any(isinstance(e, ends) for e in self.events)  # then one's own may be revoked
         return reading.content == "blank" or (
             not ended and bool(reading.sightings) and all((s.owner, s.case) == own for s in reading.sightings)
         )
@@ -656,7 +769,7 @@ class Case:
             opened = self._asks[asked.ask]
             if asked.hub != home or asked.began > until or (opened.until or until) < frame.at:
                 continue
-            way = self._home.way_of(home, opened.owner)
+            way = self._way(home, opened)
             if any(began <= until and ended >= asked.began for _, began, ended in self._faults_on(way)):
                 return True
             if any(isinstance(e, Restarted) and e.began <= until and e.ended >= asked.began for e in self.events):
@@ -687,11 +800,15 @@ class Case:
             result += [(c, c.ended, e) for c, e in zip(changes, ends, strict=False) if not c.conditions.calm]
         return result
 
+    def _way(self, home: str, opened: _Open) -> tuple[str, ...]:
+        """Return the links that an ask can cross, those to cameras that were bought or shared last."""
+        return tuple(dict.fromkeys((*self._home.way_of(home, opened.owner), *opened.also)))
+
     def _add_witnesses(self) -> None:
         for asked in self._asked():
             opened = self._asks[asked.ask]
             until = opened.until or asked.settled
-            for change, began, ended in self._faults_on(self._home.way_of(asked.hub, opened.owner)):
+            for change, began, ended in self._faults_on(self._way(asked.hub, opened)):
                 low, high = max(began, asked.began), min(ended, until)
                 if low >= high:
                     continue
@@ -707,7 +824,7 @@ class Case:
         """Return what an ask could cross; a still's exchange is over when it has settled."""
         opened = self._asks[asked.ask]
         until = (opened.until or asked.settled) if asked.feed != "still" else asked.settled
-        way = self._home.links_of(self._home.way_of(asked.hub, opened.owner))
+        way = self._home.links_of(self._way(asked.hub, opened))
         return Exchange(asked, way, until, signed_in=opened.owner is not None)
 
     def _witness(self, fault: Fault, change: ConditionsSet, opened: _Open, low: float, high: float) -> int:

@@ -72,12 +72,18 @@ class CaseEnded(_Event, frozen=True, tag="case_ended"):
 
 
 class SignedIn(_Event, frozen=True, tag="signed_in"):
-    """The account at `hub` changed to `owner` (None: signed out) between `began` and its confirmation at `ended`."""
+    """The account at `hub` changed to `owner` (None: signed out) between `began` and its confirmation at `ended`.
+
+    `proof` is what whoever did it had, ``password alone`` where the owner demands a second factor too. `noticed` says
+    whether the account service told the owner of it; it is asked of a hub in another home than the owner's.
+    """
 
     hub: str
     owner: str | None
     began: float
     ended: float
+    proof: Literal["password", "old password", "password alone", "second factor"] = "password"
+    noticed: bool | None = None
 
 
 class Asked(_Event, frozen=True, tag="asked"):
@@ -124,6 +130,43 @@ class Unlinked(_Event, frozen=True, tag="unlinked"):
     """
 
     owner: str
+    began: float
+    ended: float
+    within: float
+
+
+class Sold(_Event, frozen=True, tag="sold"):
+    """`owner` sold the camera `to` another: the seller's account lost it between `began` and `ended`.
+
+    From `within` seconds after that on, no hub may show the seller's home by it; from `registered` on it is the buyer's
+    and films the buyer's home.
+    """
+
+    owner: str
+    to: str
+    camera: str
+    began: float
+    ended: float
+    within: float
+    registered: float
+
+
+class Shared(_Event, frozen=True, tag="shared"):
+    """`owner` shared `camera` with `guest`, who has it as `name`, from `began` on, confirmed at `ended`."""
+
+    owner: str
+    guest: str
+    camera: str
+    name: str
+    began: float
+    ended: float
+
+
+class Unshared(_Event, frozen=True, tag="unshared"):
+    """`owner` ended what was shared with `guest` between `began` and `ended`; in effect `within` seconds later."""
+
+    owner: str
+    guest: str
     began: float
     ended: float
     within: float
@@ -262,6 +305,9 @@ Event: TypeAlias = (
     | Suspended
     | Unlinked
     | Restored
+    | Sold
+    | Shared
+    | Unshared
     | Displayed
     | Unseen
     | ConditionsSet

@@ -18,7 +18,7 @@ from typing import Self
 from chaos import frames, sockets
 from chaos.captures import Captures
 from chaos.case import Case, in_parallel, unknown_link
-from chaos.contracts import CAMERAS, Contract, Hub
+from chaos.contracts import CAMERAS, Contract, Desk, Hub
 from chaos.displays import Display, Raster
 from chaos.errors import Misuse, Surroundings, nearest
 from chaos.evidence import Evidence
@@ -26,7 +26,17 @@ from chaos.faults import NodeFaults
 from chaos.history import CaseEnded, CaseStarted, Event, Reading, Restarted
 from chaos.identity import Key, Register
 from chaos.links import Links
-from chaos.plan import DEFAULT_CAMERA, ChangeAccount, IntegrationStep, Plan, Reconnect, Say, SetConditions
+from chaos.plan import (
+    DEFAULT_CAMERA,
+    AccountStep,
+    ChangeAccount,
+    IntegrationStep,
+    Plan,
+    Reconnect,
+    Say,
+    SetConditions,
+    shared,
+)
 from chaos.reading import Plane, Reader
 from chaos.remote import Refused
 from chaos.scene import SceneServer
@@ -87,9 +97,14 @@ def check_plan(plan: Plan, topology: Topology) -> None:
         for name in step.names:
             if name not in known:
                 raise Misuse(f"the plan's step {step.describe()}: there is no {name!r}{nearest(name, known)}")
-        camera = getattr(step, "camera", DEFAULT_CAMERA)
-        if camera not in CAMERAS:
-            raise Misuse(f"the plan's step {step.describe()}: no camera {camera!r}{nearest(camera, CAMERAS)}")
+        camera, cameras = getattr(step, "camera", DEFAULT_CAMERA), camera_names(topology.owners)
+        if camera not in cameras:
+            raise Misuse(f"the plan's step {step.describe()}: no camera {camera!r}{nearest(camera, cameras)}")
+
+
+def camera_names(owners: Iterable[str]) -> tuple[str, ...]:
+    """Return every name by which an owner can ask for a camera: her own, and those of others that are shared."""
+    return (*CAMERAS, *(shared(owner) for owner in owners))
 
 
 class Home:
@@ -191,6 +206,8 @@ class Home:
             self.check_voice()
         if any(isinstance(step, IntegrationStep) for step in plan.elements):
             self.check_integration()
+        if any(isinstance(step, AccountStep) for step in plan.elements):
+            self.desk()
         known = [k.name for k in self.topology.links]
         for step in plan.elements:
             if isinstance(step, SetConditions):
@@ -223,6 +240,7 @@ class Home:
         for node in self.topology.nodes:
             if node.forget:
                 self.stack.run_beside(node.name, node.forget)
+        self.scene.put_back()
         self.scene.case = number
         self.contract.provision()
         dark = [home for home, hub in self.hubs.items() if not hub.always_on]
@@ -317,6 +335,15 @@ class Home:
                 "leave suspend and restore out"
             )
 
+    def desk(self) -> Desk:
+        """Return where owners change what is theirs; raises `Misuse` where this home has no handle for that."""
+        if self.contract.desk is None:
+            raise Misuse(
+                "nothing in this home system offers a handle for what owners do to their accounts; leave sell, share, "
+                "unshare, reset_password and protect out"
+            )
+        return self.contract.desk
+
     def check_voice(self) -> None:
         """Raise `Misuse` unless hubs of this home have an assistant."""
         if not self.contract.speaks:
@@ -324,8 +351,9 @@ class Home:
 
     def check_camera(self, name: str) -> None:
         """Raise `Misuse` unless each home has such a camera."""
-        if name not in CAMERAS:
-            raise Misuse(f"there is no camera {name!r}{nearest(name, list(CAMERAS))}")
+        known = camera_names(self.owners)
+        if name not in known:
+            raise Misuse(f"there is no camera {name!r}{nearest(name, list(known))}")
 
     @property
     def updated(self) -> tuple[str, ...]:
@@ -353,6 +381,12 @@ class Home:
     def way_of(self, home: str, owner: str | None) -> tuple[str, ...]:
         """Return the links that an ask on `home`'s hub, signed in as `owner`, can cross."""
         return tuple(link.name for link in self.topology.between(home, owner))
+
+    def also_seen(self, owner: str | None) -> tuple[str, ...]:
+        """Return the links to other people's cameras that this account has now, since she bought it or it is shared."""
+        desk = self.contract.desk
+        seen = desk.seen(owner) if desk is not None and owner is not None else ()
+        return tuple(k.name for of in seen for k in self.topology.links_of("camera", of))
 
     def __enter__(self) -> Self:
         """Return this home; `start` must have been called."""

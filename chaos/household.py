@@ -43,18 +43,23 @@ from chaos.plan import (
     NodeStep,
     Pause,
     Plan,
+    Protect,
     Reconnect,
+    ResetPassword,
     Restart,
     Restore,
     Resume,
     RollBack,
     RollOut,
     Say,
+    Sell,
     SetClock,
     SetConditions,
+    Share,
     Step,
     Suspend,
     Unlink,
+    Unshare,
     When,
 )
 from chaos.plan import Clear as ClearStep
@@ -262,6 +267,37 @@ class Household(RuleBasedStateMachine):
         """The owner unlinks the account or resets its password: every session ends, and the bound is waited for."""
         self._chapter.home.check_integration()
         self._add(Unlink(self._home(owner), within_ms))
+
+    def sell(self, owner: str, *, to: str, within_ms: int = Suspend.WITHIN_MS) -> None:
+        """The owner sells the camera, and the buyer registers it: from then on it films the buyer's home.
+
+        The seller's account loses it first, and the bound is waited for. Who has sold it already sells nothing.
+        """
+        self._chapter.home.desk()
+        self._add(Sell(self._home(owner), self._home(to), within_ms))
+
+    def share(self, owner: str, *, guest: str) -> None:
+        """The owner shares the camera with a guest, who asks for it as ``chaos.shared(owner)``."""
+        self._chapter.home.desk()
+        self._add(Share(self._home(owner), self._home(guest)))
+
+    def unshare(self, owner: str, *, guest: str, within_ms: int = Suspend.WITHIN_MS) -> None:
+        """The owner shares the camera with that guest no more, and the bound is waited for."""
+        self._chapter.home.desk()
+        self._add(Unshare(self._home(owner), self._home(guest), within_ms))
+
+    def reset_password(self, owner: str, *, within_ms: int = Suspend.WITHIN_MS) -> None:
+        """The owner takes a new password: every session ends, and the bound is waited for.
+
+        Only the hub at home is told; whoever signs another hub in to the account has the old one.
+        """
+        self._chapter.home.desk()
+        self._add(ResetPassword(self._home(owner), within_ms))
+
+    def protect(self, owner: str) -> None:
+        """The owner turns a second factor on, which only the hub at home is told."""
+        self._chapter.home.desk()
+        self._add(Protect(self._home(owner)))
 
     def restore(self, *, cameras: bool = True) -> None:
         """The vendor restores the integration for everybody, all of it or everything but the cameras."""

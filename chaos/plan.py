@@ -492,8 +492,7 @@ class Unlink(_Step, frozen=True, tag="unlink"):
 
     def describe(self) -> str:
         """Return a line of the printed program."""
-        within = "" if self.within_ms == Suspend.WITHIN_MS else f", within_ms={self.within_ms}"
-        return f"unlink({self.owner!r}{within})"
+        return f"unlink({self.owner!r}{_bound(self.within_ms)})"
 
 
 class Restore(_Step, frozen=True, tag="restore"):
@@ -511,11 +510,129 @@ class Restore(_Step, frozen=True, tag="restore"):
             yield Restore()
 
 
+class Sell(_Step, frozen=True, tag="sell"):
+    """The owner sells the camera, and the buyer registers it as the `camera` of her own home, in which it hangs now.
+
+    First the seller's account loses it and nothing else happens until `within_ms` have passed; then it films the
+    buyer's home, and is registered. The buyer's own camera of that name is in use no more. Who has none sells nothing.
+    """
+
+    owner: str
+    to: str
+    within_ms: int = Suspend.WITHIN_MS
+
+    def __post_init__(self) -> None:
+        _check_bound("sell", self.within_ms)
+        _check_two("sell", self.owner, self.to, "a buyer who is not the seller")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Seller and buyer."""
+        return self.owner, self.to
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        return f"sell({self.owner!r}, to={self.to!r}{_bound(self.within_ms)})"
+
+
+class Share(_Step, frozen=True, tag="share"):
+    """The owner shares the camera with a guest, who finds it among her own under the name `shared(owner)`."""
+
+    owner: str
+    guest: str
+
+    def __post_init__(self) -> None:
+        _check_two("share", self.owner, self.guest, "a guest who is not the owner")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Owner and guest."""
+        return self.owner, self.guest
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        return f"share({self.owner!r}, guest={self.guest!r})"
+
+
+class Unshare(_Step, frozen=True, tag="unshare"):
+    """The owner shares the camera with that guest no more; nothing else happens until `within_ms` have passed."""
+
+    owner: str
+    guest: str
+    within_ms: int = Suspend.WITHIN_MS
+
+    def __post_init__(self) -> None:
+        _check_bound("unshare", self.within_ms)
+        _check_two("unshare", self.owner, self.guest, "a guest who is not the owner")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Owner and guest."""
+        return self.owner, self.guest
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        return f"unshare({self.owner!r}, guest={self.guest!r}{_bound(self.within_ms)})"
+
+
+class ResetPassword(_Step, frozen=True, tag="reset_password"):
+    """The owner takes a new password, which only the hub at home is told; every session ends, as by `Unlink`.
+
+    Whoever signs another hub in to the account from here on knows the old password.
+    """
+
+    owner: str
+    within_ms: int = Suspend.WITHIN_MS
+
+    def __post_init__(self) -> None:
+        _check_bound("reset_password", self.within_ms)
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        return f"reset_password({self.owner!r}{_bound(self.within_ms)})"
+
+
+class Protect(_Step, frozen=True, tag="protect"):
+    """The owner turns a second factor on: a code on the owner's own telephone, which the hub at home is told."""
+
+    owner: str
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        return f"protect({self.owner!r})"
+
+
+def shared(owner: str, camera: str = DEFAULT_CAMERA) -> str:
+    """Return the name under which a guest has the camera that `owner` shares."""
+    return f"{owner}s-{camera}"
+
+
+def _bound(within_ms: int) -> str:
+    return "" if within_ms == Suspend.WITHIN_MS else f", within_ms={within_ms}"
+
+
+def _check_two(verb: str, one: str, other: str, expected: str) -> None:
+    if one == other:
+        raise Misuse(f"{verb} names {one!r} twice; expected {expected}")
+
+
 _TEN_YEARS = 315_576_000
 NodeStep: TypeAlias = Restart | RollOut | RollBack | Evict | Pause | Resume | Detach | Attach | SetClock
 IntegrationStep: TypeAlias = Suspend | Unlink | Restore
+AccountStep: TypeAlias = Sell | Share | Unshare | ResetPassword | Protect
+"""What owners do to accounts, and to whose a camera is."""
 InnerStep: TypeAlias = (
-    Ask | Say | AskTogether | GiveUp | ChangeAccount | SetConditions | Clear | Reconnect | NodeStep | IntegrationStep
+    Ask
+    | Say
+    | AskTogether
+    | GiveUp
+    | ChangeAccount
+    | SetConditions
+    | Clear
+    | Reconnect
+    | NodeStep
+    | IntegrationStep
+    | AccountStep
 )
 Step: TypeAlias = InnerStep | Meanwhile | LetAge
 

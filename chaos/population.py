@@ -25,7 +25,8 @@ import urllib3
 from chaos import children, conditions, evidence, frames, keys, updates
 from chaos.conditions import Conditions
 from chaos.contracts import CAMERAS
-from chaos.contracts.reference import password, topology_of
+from chaos.contracts.desk import password
+from chaos.contracts.reference import topology_of
 from chaos.errors import Misuse, Surroundings
 from chaos.history import (
     Asked,

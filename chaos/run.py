@@ -55,6 +55,7 @@ from chaos.stacks.process import ProcessStack
 from chaos.traces import Traces
 from chaos.updates import Update
 from chaos.verdict import (
+    NO_MORE,
     Conclusion,
     Judged,
     Outcome,
@@ -223,7 +224,7 @@ def sentence(leak: Judged) -> str:
     seen = f"{leak.guilty.owner}'s {leak.guilty.camera}"
     old = f", left over from case {leak.carried_over}" if leak.carried_over else ""
     verb = {
-        Verdict.FOREIGN: f"{who} saw {seen} on {where}",
+        Verdict.FOREIGN: f"{who} saw {seen}{f', {leak.withdrawn},' if leak.withdrawn == NO_MORE else ''} on {where}",
         Verdict.REVOKED: f"{where}, {leak.withdrawn or 'signed out'}, showed {seen}",
         Verdict.MISDIRECTED: f"{who} was shown {seen} on {where} without asking for it",
         Verdict.STALE: f"{who} was shown an old picture of {seen} on {where}",

@@ -15,6 +15,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
+from typing import Literal
 
 import msgspec
 
@@ -33,11 +34,14 @@ from chaos.history import (
     NodeFaultSet,
     Restarted,
     Restored,
+    Shared,
     Sighting,
     SignedIn,
+    Sold,
     Suspended,
     Unlinked,
     Unseen,
+    Unshared,
 )
 from chaos.plan import Ask, AskTogether, GiveUp, Meanwhile
 
@@ -73,6 +77,10 @@ MINIMUM_STRONG_ASKS = 3
 """Fewer asks than this that met a fault and displayed own content, and a clean search says nothing: one an owner."""
 
 
+NO_MORE = "shared no more"
+"""Said of a camera that a guest might see once."""
+
+
 class Rules(msgspec.Struct, frozen=True):
     """What a scenario demands beyond the property that is always on.
 
@@ -84,6 +92,10 @@ class Rules(msgspec.Struct, frozen=True):
     minimum_strong_asks: int = MINIMUM_STRONG_ASKS
     forbid_stale: bool = False
     forbid_misdirected: bool = True
+    newcomers: Literal["password", "notice", "second factor"] = "password"
+    """What lets a hub in another home than the owner's into the account: the right password alone; one of which the
+    account service told the owner; or a second factor. Whoever has less is nobody: the owner's camera there is foreign.
+    """
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -104,7 +116,8 @@ class Judged(msgspec.Struct, frozen=True):
     nodes: tuple[tuple[str, str], ...] = ()
     """Which nodes were under which fault of their own, such as ``("relay", "paused")``. It excuses nothing."""
     withdrawn: str = ""
-    """Why no camera might have been shown: the integration was ``suspended``, or the account ``unlinked``."""
+    """Why no camera might have been shown: the integration was ``suspended``, or the account ``unlinked``; or why not
+    this one: it was ``sold``, or is ``shared no more``."""
 
     @property
     def unexplained(self) -> bool:
@@ -162,6 +175,19 @@ class _Setting(msgspec.Struct, frozen=True):
     controls: frozenset[int]
     suspended: tuple[tuple[float, float], ...] = ()
     unlinked: tuple[Unlinked, ...] = ()
+    sold: tuple[Sold, ...] = ()
+    shares: tuple[Share, ...] = ()
+
+
+class Share(msgspec.Struct, frozen=True):
+    """A guest may see an owner's camera from `since` until `until` (seconds), when it is asked for as `name`."""
+
+    owner: str
+    guest: str
+    camera: str
+    name: str
+    since: float
+    until: float
 
 
 def judge(
@@ -195,9 +221,10 @@ def _judge_case(setting: _Setting, events: Sequence[Event]) -> list[Judged]:
         match event:
             case SignedIn():
                 hub = hubs.setdefault(event.hub, _Hub())
-                hub.owner.change(event.began, event.ended, event.owner)
+                let_in = _let_in(event, setting.rules)
+                hub.owner.change(event.began, event.ended, let_in)
                 hub.camera.change(event.began, event.ended, None)  # what the last account asked for is over
-                hub.sign_ins.append(event)
+                hub.sign_ins.append(msgspec.structs.replace(event, owner=let_in))
             case Asked(outcome="lost"):
                 pass  # the hub never heard of it
             case Asked():
@@ -215,8 +242,13 @@ def _judge_case(setting: _Setting, events: Sequence[Event]) -> list[Judged]:
             case _:
                 pass
     frames.sort(key=lambda f: (f.at, f.hub))
-    unlinked = tuple(e for e in events if isinstance(e, Unlinked))
-    setting = msgspec.structs.replace(setting, suspended=suspensions(events), unlinked=unlinked)
+    setting = msgspec.structs.replace(
+        setting,
+        suspended=suspensions(events),
+        unlinked=tuple(e for e in events if isinstance(e, Unlinked)),
+        sold=tuple(e for e in events if isinstance(e, Sold)),
+        shares=shares(events),
+    )
     judged = [_judge_frame(setting, f, hubs.setdefault(f.hub, _Hub()), conditions) for f in frames]
     return [msgspec.structs.replace(j, nodes=node_faults_at(nodes, j.frame.at)) for j in judged]
 
@@ -229,7 +261,7 @@ def _judge_frame(setting: _Setting, frame: Displayed, hub: _Hub, conditions: Seq
     sightings = [(_judge_sighting(s, setting, frame, hub, owners, cameras), s) for s in frame.reading.sightings]
     if sightings:  # of several that are equally bad, the one that most tiles name
         verdict, guilty = min(sightings, key=lambda judged: (judged[0], -judged[1].tiles))
-    withdrawn, since = _withdrawn(guilty, setting, frame, hub) if guilty is not None else ("", frame.at)
+    withdrawn, since = _withdrawn(guilty, setting, frame, hub, owners) if guilty is not None else ("", frame.at)
     return Judged(
         frame=frame,
         case=case,
@@ -243,17 +275,45 @@ def _judge_frame(setting: _Setting, frame: Displayed, hub: _Hub, conditions: Seq
     )
 
 
-def _withdrawn(seen: Sighting, setting: _Setting, frame: Displayed, hub: _Hub) -> tuple[str, float]:
+def _let_in(event: SignedIn, rules: Rules) -> str | None:
+    """Return whose account a hub is in by this sign-in: nobody's where it should not have been let in."""
+    if event.proof in ("old password", "password alone"):
+        return None  # the owner's account demands more
+    if event.hub == event.owner or rules.newcomers == "password":
+        return event.owner
+    known = event.proof == "second factor" or (rules.newcomers == "notice" and event.noticed is True)
+    return event.owner if known else None
+
+
+def _withdrawn(
+    seen: Sighting, setting: _Setting, frame: Displayed, hub: _Hub, owners: list[frozenset[str | None]]
+) -> tuple[str, float]:
     """Return why no hub, or this one, might show that camera any more, and since when; or an empty word."""
+    guests = [s for s in setting.shares if _is_of(s, seen, owners)]
+    account = guests[0].guest if guests else seen.owner
     for since, until in setting.suspended:
         if frame.at < until and frame.until >= since:
             return "suspended", since
     for change in setting.unlinked:
         again = min((s.began for s in hub.sign_ins if s.began >= change.began), default=float("inf"))
         since = change.ended + change.within
-        if change.owner == seen.owner and since < again and frame.at < again and frame.until >= since:
+        if change.owner == account and since < again and frame.at < again and frame.until >= since:
             return "unlinked", since
+    for sale in setting.sold:
+        again = min((s.registered for s in setting.sold if s.to == sale.owner and s.began > sale.began), default=_EVER)
+        since = sale.ended + sale.within
+        what = (sale.owner, sale.camera) == (seen.owner, seen.camera)
+        if what and not guests and since < again and frame.at < again and frame.until >= since:
+            return "sold", since
+    if guests and all(frame.until >= share.until or frame.at < share.since for share in guests):
+        return NO_MORE, max(s.until for s in guests)
     return "", frame.at
+
+
+def _is_of(share: Share, seen: Sighting, owners: list[frozenset[str | None]]) -> bool:
+    """Whether a picture of what was ever shared is on a screen that is the guest's all the time."""
+    shown = (share.owner, share.camera) == (seen.owner, seen.camera)
+    return shown and all(share.guest in permitted for permitted in owners)
 
 
 def _judge_sighting(  # noqa: PLR0911 - one return a rule, worst first
@@ -268,12 +328,14 @@ def _judge_sighting(  # noqa: PLR0911 - one return a rule, worst first
         return Verdict.FOREIGN  # it outlived a run, and nobody of this one asked for it; its case is not ours either
     if seen.case in setting.controls and setting.case not in setting.controls:
         return Verdict.UNREADABLE  # the harness crossed that picture itself: whose camera it came from, nobody can say
-    if not all(seen.owner in permitted for permitted in owners):
+    as_guest = _as_guest(seen, setting, frame, owners)
+    if not as_guest and not all(seen.owner in permitted for permitted in owners):
         signed_out = all(permitted <= {None, seen.owner} for permitted in owners)
         return Verdict.REVOKED if signed_out and seen.owner == hub.last_owner(frame.at) else Verdict.FOREIGN
-    if _withdrawn(seen, setting, frame, hub)[0]:
+    if _withdrawn(seen, setting, frame, hub, owners)[0]:
         return Verdict.REVOKED
-    if not all(seen.camera in permitted for permitted in cameras):
+    asked = as_guest or frozenset({seen.camera})
+    if not all(asked & permitted for permitted in cameras):
         return Verdict.MISDIRECTED
     if seen.case != setting.case:
         return Verdict.STALE
@@ -283,6 +345,45 @@ def _judge_sighting(  # noqa: PLR0911 - one return a rule, worst first
     if rules.stale_after is not None and frame.at - seen.captured > rules.stale_after:
         return Verdict.STALE
     return Verdict.OWN
+
+
+def _as_guest(
+    seen: Sighting, setting: _Setting, frame: Displayed, owners: list[frozenset[str | None]]
+) -> frozenset[str | None]:
+    """Return the names under which the account at the hub has the camera of somebody who shared it all this time."""
+    return frozenset(
+        s.name for s in setting.shares if _is_of(s, seen, owners) and s.since <= frame.at and frame.until < s.until
+    )
+
+
+def shares(events: Iterable[Event]) -> tuple[Share, ...]:
+    """Return what was shared, from the beginning of that until its end must be in effect.
+
+    What its owner sells is shared no more. Sharing again what is shared changes nothing.
+    """
+    ends = [e for e in events if isinstance(e, Unshared | Sold)]
+    return tuple(
+        Share(
+            e.owner,
+            e.guest,
+            e.camera,
+            e.name,
+            e.began,
+            min(
+                (
+                    end.ended + end.within
+                    for end in ends
+                    if end.began >= e.began and end.owner == e.owner and (isinstance(end, Sold) or end.guest == e.guest)
+                ),
+                default=_EVER,
+            ),
+        )
+        for e in events
+        if isinstance(e, Shared)
+    )
+
+
+_EVER = float("inf")
 
 
 def suspensions(events: Iterable[Event]) -> tuple[tuple[float, float], ...]:
@@ -479,7 +580,7 @@ def _states(
 
 
 def _switched(history: Sequence[Event], planned: set[int], judged: Sequence[Judged]) -> Iterator[State]:
-    """Count how often the integration was suspended while a hub showed a camera, and shown one after its restoring."""
+    """Count how often what ends was seen before, or what begins after: suspensions, sales, what is shared no more."""
     pictures: dict[int, list[Displayed]] = {}
     for frame in judged:
         if frame.frame.reading.sightings:
@@ -494,9 +595,28 @@ def _switched(history: Sequence[Event], planned: set[int], judged: Sequence[Judg
         for case, event in by_case(history)
         if case in planned and isinstance(event, Restored) and event.cameras
     ]
-    for name, came in (("suspended while a hub shows a camera", over), ("shown again once restored", back)):
+    sold = [
+        any(f.hub == event.to and f.until > event.registered for f in pictures.get(case, ()))
+        for case, event in by_case(history)
+        if case in planned and isinstance(event, Sold)
+    ]
+    unshared = [
+        any(f.hub == event.guest and f.at < event.began and _shows(f, event.owner) for f in pictures.get(case, ()))
+        for case, event in by_case(history)
+        if case in planned and isinstance(event, Unshared)
+    ]
+    for name, came in (
+        ("suspended while a hub shows a camera", over),
+        ("shown again once restored", back),
+        ("shown to the buyer after a sale", sold),
+        ("shown to a guest before it was shared no more", unshared),
+    ):
         if came:
             yield State(name, len(came), sum(came))
+
+
+def _shows(frame: Displayed, owner: str) -> bool:
+    return any(s.owner == owner for s in frame.reading.sightings)
 
 
 def planned_cases(history: Iterable[Event]) -> set[int]:

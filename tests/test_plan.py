@@ -33,18 +33,23 @@ from chaos.plan import (
     NodeFault,
     Pause,
     Plan,
+    Protect,
     Reconnect,
+    ResetPassword,
     Restart,
     Restore,
     Resume,
     RollBack,
     RollOut,
     Say,
+    Sell,
     SetClock,
     SetConditions,
+    Share,
     Step,
     Suspend,
     Unlink,
+    Unshare,
 )
 from chaos.topology import from_toml
 from tests.makers import OWNERS
@@ -97,6 +102,15 @@ inner_steps: st.SearchStrategy[InnerStep] = st.one_of(
     st.builds(Suspend, st.integers(0, 60_000)),
     st.builds(Restore, st.booleans()),
     st.builds(Unlink, homes, st.integers(0, 60_000)),
+    st.builds(ResetPassword, homes, st.integers(0, 60_000)),
+    st.builds(Protect, homes),
+    st.permutations(OWNERS).map(lambda who: Share(*who[:2])),
+    *(
+        st.tuples(st.permutations(OWNERS), st.integers(0, 60_000)).map(
+            lambda drawn, kind=kind: kind(*drawn[0][:2], drawn[1])
+        )
+        for kind in (Sell, Unshare)
+    ),
     st.builds(SetClock, st.sampled_from([f"{o}.camera" for o in OWNERS]), offsets, st.sampled_from(SetClock.ZONES)),
 )
 moments = st.builds(Moment, st.sampled_from(["taken", "failed"])) | st.builds(
@@ -135,6 +149,11 @@ ONE_OF_EACH = Plan(
         Reconnect(("ada.camera", "lin.camera")),
         Meanwhile(Ask("ada"), (Clear("relay.cache"), GiveUp("lin", 20)), Moment("sent", "ada.hub")),
         LetAge("ada", 300),
+        Share("ada", "lin"),
+        Unshare("ada", "lin", 100),
+        Sell("ada", "grace"),
+        ResetPassword("lin"),
+        Protect("lin"),
     ),
 )
 
@@ -249,7 +268,7 @@ def pasted(program: str, **scope: object) -> tuple[Step, ...]:
     """Run a printed program in a real `Household` and return the steps that it adds."""
     stack = SimpleNamespace(name="docker", faults=frozenset(get_args(NodeFault)))
     faults, links = NodeFaults(TOPOLOGY, stack, sources), SimpleNamespace(check=lambda *_: None)
-    can = dict.fromkeys(("check_accounts", "check_integration", "check_voice"), lambda: None)
+    can = dict.fromkeys(("check_accounts", "check_integration", "check_voice", "desk"), lambda: None)
     home = SimpleNamespace(topology=TOPOLOGY, faults=faults, links=links, **can)
     chapter = SimpleNamespace(home=home)
     with current.using(chapter):  # type: ignore[arg-type]
@@ -298,6 +317,11 @@ def test_a_program_reads_as_a_scenario_does():
         "self.reconnect('ada.camera', 'lin.camera')",
         "self.meanwhile(Ask('ada'), Clear('relay.cache'), GiveUp('lin', after_ms=20), when='sent', link='ada.hub')",
         "self.let_age('ada', ms=300)",
+        "self.share('ada', guest='lin')",
+        "self.unshare('ada', guest='lin', within_ms=100)",
+        "self.sell('ada', to='grace')",
+        "self.reset_password('lin')",
+        "self.protect('lin')",
     ]
     assert AskTogether((Ask("ada", "porch"), Ask("lin", "porch"))).describe() == (
         "ask_together('ada', 'lin', camera='porch')"

@@ -272,6 +272,19 @@ def test_crossings_end_with_an_exception_and_nest(server):
     assert names(server, film(server, *ada)) == ada
 
 
+def test_a_camera_that_is_handed_over_films_the_other_home_until_it_is_put_back(server):
+    ada, grace = ("ada", "porch"), ("grace", "porch")
+    server.hand_over(ada, grace)
+    assert names(server, film(server, *ada)) == grace
+    server.case = 9
+    assert names(server, film(server, *ada)) == grace
+    assert names(server, film(server, *grace)) == grace
+    server.put_back()
+    assert names(server, film(server, *ada)) == ada
+    with pytest.raises(Misuse, match="no owner 'eve'"):
+        server.hand_over(ada, ("eve", "porch"))
+
+
 def test_crossing_with_somebody_unknown_is_misuse(server):
     with pytest.raises(Misuse, match="no owner 'eve'"), server.crossed({("ada", "porch"): ("eve", "porch")}):
         pass

@@ -54,6 +54,40 @@ class Hub(Protocol):
         """Close the feed as a person does; returns once the screen is blank."""
 
 
+class Desk(Protocol):
+    """Where owners change what is theirs: passwords, a second factor, with whom a camera is shared, whose it is.
+
+    A camera is told by the home in which it hung when the case began.
+    """
+
+    def unregister(self, owner: str) -> str | None:
+        """Take the owner's camera out of the account, and return which it is; None when there is none."""
+
+    def register(self, device: str, owner: str) -> None:
+        """Make that camera the owner's, in the place of the one that she had."""
+
+    def share(self, owner: str, guest: str) -> bool:
+        """Let a guest see the owner's camera; returns whether there was one to share."""
+
+    def unshare(self, owner: str, guest: str) -> None:
+        """Let a guest see it no more."""
+
+    def reset_password(self, owner: str) -> None:
+        """Take a new password, which the hub in the owner's home is told; every session ends."""
+
+    def protect(self, owner: str) -> None:
+        """Demand a second factor from now on, which the hub in the owner's home is told."""
+
+    def proof(self, home: str, owner: str) -> Literal["password", "old password", "password alone", "second factor"]:
+        """Return what the hub in `home` has to sign in to the owner's account with."""
+
+    def noted(self, owner: str) -> int:
+        """Return how many sign-ins the account service has told the owner of."""
+
+    def seen(self, owner: str) -> tuple[str, ...]:
+        """Return which cameras, beside the one that hung in the owner's home, the account can see now."""
+
+
 class Contract(Protocol):
     """A home system of `owners`: what it is made of, and its handles outside of every faulted link."""
 
@@ -69,6 +103,10 @@ class Contract(Protocol):
     """Whether the integration can be suspended for everybody and restored, and an account unlinked."""
     lacks: frozenset[NodeFault]
     """Kinds of fault that need a node's help, which no node of this home gives."""
+
+    @property
+    def desk(self) -> Desk | None:
+        """Where owners change what is theirs, if there is a handle for it."""
 
     @property
     def hubs(self) -> Mapping[str, Hub]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import urllib3
 
 from chaos import frames, updates
-from chaos.contracts import Hub, Integration, Plane, unlike
+from chaos.contracts import Desk, Hub, Integration, Plane, unlike
 from chaos.displays import Display
 from chaos.displays.headless import Headless
 from chaos.displays.screens import Seen, seen
@@ -211,6 +211,11 @@ class Declared:
         self._open: list[_Port | HubRemote | Web | Seen] = []
         hubs = [system.labels[n.name] for n in system.topology.with_role("hub")]
         self.changes_accounts = all(h.sign_in is not None or (h.screen and h.screen.kind == "operator") for h in hubs)
+
+    @property
+    def desk(self) -> Desk | None:
+        """There is no handle for it."""
+        return None
 
     def sources(self, scratch: Path, *, updated: bool) -> Path:  # noqa: ARG002 - the file has one version
         """Return a folder whose Dockerfiles name the usual base image, for what is ours."""

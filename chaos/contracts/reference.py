@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from chaos import frames, updates
 from chaos.contracts import CAMERAS, Integration, unlike
+from chaos.contracts.desk import ReferenceDesk
 from chaos.displays.screens import opened
 from chaos.errors import Surroundings
-from chaos.plan import DEFAULT_CAMERA, NodeFault
+from chaos.plan import NodeFault
 from chaos.remote import AskState, HubRemote, Refused, Remote
 from chaos.topology import CHOICES, Topology, fill, from_toml
 from chaos.waiting import wait_for
@@ -29,13 +30,13 @@ class ReferenceHub:
 
     always_on = False
 
-    def __init__(self, remote: HubRemote) -> None:
-        self._remote = remote
+    def __init__(self, remote: HubRemote, home: str, desk: ReferenceDesk) -> None:
+        self._remote, self._home, self._desk = remote, home, desk
 
     def sign_in(self, owner: str) -> bool:
         """Change the account."""
         try:
-            self._remote.sign_in(owner, password(owner))
+            self._remote.sign_in(owner, self._desk.secret(self._home, owner))
         except Refused:
             return False
         return True
@@ -81,11 +82,17 @@ class Reference:
         self.hubs: dict[str, ReferenceHub] = {}
         self.displays: dict[str, Display] = {}
         self._update = update
+        self._desk = ReferenceDesk(owners, CAMERAS, lambda: _said_no(self._provision_devices))
         (self._relay,) = (n.name for n in self.topology.with_role("relay"))
         self.speaks = self._relay == "relay"
         self._integration: Integration = "on"
         self._remotes: dict[str, Remote] = {}
         self._cameras: dict[str, tuple[Remote, str]] = {}
+
+    @property
+    def desk(self) -> ReferenceDesk:
+        """Its account service and registry take every change."""
+        return self._desk
 
     def sources(self, scratch: Path, *, updated: bool) -> Path:
         """Return the folder of the home's sources with the run's update, or with what was before it."""
@@ -114,9 +121,10 @@ class Reference:
             remote = self._remotes[node.name] = kind(node.name, stack.address(node.name, "operator"))
             if isinstance(remote, HubRemote):
                 assert node.owner is not None, "a hub stands in somebody's home"
-                self.hubs[node.owner] = ReferenceHub(remote)
+                self.hubs[node.owner] = ReferenceHub(remote, node.owner, self._desk)
                 listens = {f"listen:{p}": stack.address(node.name, p) for p in node.ports} | {"owner": node.owner}
                 self.displays[node.owner] = opened(node.owner, fill(node.screen, listens), remote)
+        self._desk.connect(self._remotes["accounts"])
         for camera in self.topology.with_role("camera"):
             assert camera.owner is not None, "a camera is somebody's"
             remote = Remote(camera.name, stack.address(camera.name, "public"))
@@ -133,6 +141,7 @@ class Reference:
         """Make the accounts anew, empty the cache and write the registry."""
         relay = self._remotes[self._relay]
         self._integration = "on"
+        self._desk.begin()
         self._provision_accounts()
         wait_for("the relay to empty its cache", lambda: _said_no(lambda: relay.post("/operator/flush")))
         wait_for("the relay to take its devices", lambda: _said_no(self._provision_devices))
@@ -162,8 +171,7 @@ class Reference:
         return unlike(still, reader, {(owner, case)})
 
     def _provision_accounts(self) -> None:
-        accounts = [{"owner": o, "password": password(o), "cameras": list(CAMERAS)} for o in self.owners]
-        self._remotes["accounts"].post("/operator/provision", {"accounts": accounts})
+        self._remotes["accounts"].post("/operator/provision", {"accounts": self._desk.accounts()})
         self.integrate(self._integration)
 
     def end_sessions(self, owner: str) -> None:
@@ -176,14 +184,15 @@ class Reference:
         self._remotes["accounts"].post("/operator/integration", {"state": state})
 
     def _provision_devices(self) -> None:
+        hung = {c.owner: c for c in self.topology.with_role("camera")}
         devices = [
             {
-                "owner": c.owner,
-                "camera": DEFAULT_CAMERA,
-                "url": f"http://{self._stack.dialled(c.name)}",
-                "secret": c.environment["DEVICE_SECRET"],
+                "owner": owner,
+                "camera": name,
+                "url": f"http://{self._stack.dialled(hung[of].name)}",
+                "secret": hung[of].environment["DEVICE_SECRET"],
             }
-            for c in self.topology.with_role("camera")
+            for owner, name, of, _ in self._desk.devices()
         ]
         self._remotes[self._relay].post("/operator/provision", {"devices": devices})
 
@@ -194,11 +203,6 @@ def topology_of(owners: tuple[str, ...], update: Update | None, choices: Mapping
     made = from_toml(described, owners, choices)
     # an update of the integration has nothing to stand in front of where the integration is not passed
     return updates.applied(update, made) if (choices or {}).get("path", "integration") == "integration" else made
-
-
-def password(owner: str) -> str:
-    """Return the password of an owner's account in the reference home."""
-    return f"password-of-{owner}"
 
 
 def _said_no(do: Callable[[], object]) -> str | None:

@@ -112,6 +112,19 @@ class SceneServer:
                 again = {lens: films for lens, films in before.items() if lens in pairs}
                 self._world = _World(self._world.case, kept | again)
 
+    def hand_over(self, lens: Lens, films: Lens) -> None:
+        """Let the camera of `lens` hang where that of `films` does, from now on until `put_back`: it was sold."""
+        for owner, camera in (lens, films):
+            self.register.owner_number(owner)
+            self.register.camera_number(camera)
+        with self._change:
+            self._world = _World(self._world.case, {**self._world.crossed, lens: films})
+
+    def put_back(self) -> None:
+        """Let every camera film its own scene again."""
+        with self._change:
+            self._world = _World(self._world.case, {})
+
     # Life.
 
     @property

@@ -20,6 +20,7 @@ from chaos.plan import (
     RollBack,
     RollOut,
     Say,
+    Sell,
     SetConditions,
     Step,
     Suspend,
@@ -102,6 +103,14 @@ STEPS: dict[str, tuple[Step, ...]] = {
         Suspend(),
         Ask("ada"),
         Clear("relay.accounts"),
+    ),
+    # the camera that grace has bought is away, and what is kept of it is ada's
+    "still-by-device": (
+        Ask("ada"),
+        Sell("ada", "grace"),
+        SetConditions("ada.camera", OUTAGE),
+        Ask("grace"),
+        Clear("ada.camera"),
     ),
     # ada's ticket takes 0.2 s, and is the one that grace's assistant is given
     "asked-twice": (

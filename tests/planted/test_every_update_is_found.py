@@ -30,7 +30,11 @@ SCENARIOS = sorted(
     key=lambda s: s.__name__ != "ThreeHomesOneRelay",
 )
 """First the one that needs nothing but poor conditions: a node that is started again takes a container 1.5 s."""
-MADE_FOR = {"TheIntegrationIsSuspended": "access-grace", "SummonedByVoice": "asked-twice"}
+MADE_FOR = {
+    "TheIntegrationIsSuspended": "access-grace",
+    "SummonedByVoice": "asked-twice",
+    "AccountsChangeHands": "still-by-device",
+}
 """Scenarios of one part of the incident: what they let happen is what their own update needs, and little else."""
 SEARCHED_IN_CONTAINERS = ("december-26", "redis-4.5.3", "edge-cache")
 """A file that changes, a package that is pinned, a node that is added."""
