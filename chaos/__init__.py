@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         any_link,
         any_node,
         any_node_fault,
+        any_room,
     )
     from chaos.plan import shared
 
@@ -37,6 +38,7 @@ _WHERE = {
     "any_link": "chaos.household",
     "any_node": "chaos.household",
     "any_node_fault": "chaos.household",
+    "any_room": "chaos.household",
     "shared": "chaos.plan",
 }
 
@@ -53,6 +55,7 @@ __all__ = [
     "any_link",
     "any_node",
     "any_node_fault",
+    "any_room",
     "conditions",
     "motifs",
     "shared",

@@ -80,14 +80,22 @@ def by_app(plan: Plan, parts: frozenset[str]) -> Plan:
     return plan.with_steps(tuple(_tapped(step) for step in plan.steps))
 
 
-def compare(run: Run, plan: Plan, hits: int, tries: int, times: int = TIMES, rules: Rules | None = None) -> BothWays:
+def compare(
+    run: Run,
+    plan: Plan,
+    hits: int,
+    tries: int,
+    times: int = TIMES,
+    rules: Rules | None = None,
+    rooms: tuple[str, ...] = (),
+) -> BothWays:
     """Execute `plan` by the vendor's own app and return both counts; `hits` of `tries` were by the integration.
 
     A home system with the app is started for it, once a run. Raises `Misuse` where there is no such way.
     """
     rules = rules or Rules()
-    names = {n.name for n in run.contract(plan.homes).topology.nodes}
-    home = run.home(plan.homes, path=APP)
+    names = {n.name for n in run.contract(plan.homes, rooms=rooms).topology.nodes}
+    home = run.home(plan.homes, path=APP, rooms=rooms)
     other = by_app(plan, frozenset(names - {n.name for n in home.topology.nodes}))
     leaked = shown = 0
     for _ in range(times):

@@ -73,6 +73,7 @@ from chaos.plan import (
     Sell,
     SetClock,
     SetConditions,
+    SetPicture,
     Share,
     Step,
     Suspend,
@@ -119,6 +120,7 @@ class _Open(msgspec.Struct):
 
     number: int
     owner: str | None
+    camera: str
     also: tuple[str, ...]
     """The links to other people's cameras that this account can see now: bought, or shared."""
     marks: dict[str, int]
@@ -190,7 +192,7 @@ class Case:
                 self._administer(step)
             case Restart() | RollOut() | RollBack():
                 self._replace(step)
-            case Evict() | Pause() | Resume() | Detach() | Attach() | SetClock():
+            case Evict() | Pause() | Resume() | Detach() | Attach() | SetClock() | SetPicture():
                 self._do_to_node(step)
 
     def execute(self, plan: Plan) -> None:
@@ -290,7 +292,7 @@ class Case:
         ended = time.monotonic()
         wait_until_clock(ended + step.within_ms / 1000)
         self._home.scene.hand_over((device, DEFAULT_CAMERA), (to, DEFAULT_CAMERA))
-        self._home.wait_filming({device: to})
+        self._home.wait_filming({device: to}, [DEFAULT_CAMERA])
         registered = time.monotonic()
         desk.register(device, to)
         sold = Sold(
@@ -505,6 +507,10 @@ class Case:
         """Set a camera's clock `offset_s` seconds ahead and let it tell the time of `time_zone`."""
         self._do_to_node(SetClock(node, offset_s, time_zone))
 
+    def set_picture(self, node: str, *, night: bool = False, quality: int | None = None) -> None:
+        """Let a camera film grey at night, and encode with this JPEG quality, its own without any."""
+        self._do_to_node(SetPicture(node, night, quality))
+
     def _do_to_node(self, step: NodeStep) -> None:
         if isinstance(step, Evict):
             self.evict(step.node)
@@ -643,6 +649,7 @@ class Case:
         opened = _Open(
             number=number or self._home.next_ask(),
             owner=self._account.get(home),
+            camera=camera,
             also=self._home.also_seen(self._account.get(home)),
             marks={n: self._home.stack.log_mark(n) for n in self._home.diallers(home)},
             since=time.monotonic(),
@@ -782,7 +789,8 @@ class Case:
         """Whether a node at one of these links stood still, was cut off, or came or went, between two instants."""
         nodes = {end for k in self._home.links_of(way) for end in (k.client, k.server)}
         lasting = [(s.node, s.began, s.until) for s in spans(self.events) if s.kind in ("paused", "detached")]
-        changes = [(e.node, e.began, e.ended) for e in self.events if isinstance(e, NodeFaultSet) and e.kind != "clock"]
+        faults = [e for e in self.events if isinstance(e, NodeFaultSet) and e.kind not in ("clock", "picture")]
+        changes = [(e.node, e.began, e.ended) for e in faults]
         return any(n in nodes and low <= until and high >= began for n, low, high in (*lasting, *changes))
 
     def _asked(self) -> list[Asked]:
@@ -802,7 +810,7 @@ class Case:
 
     def _way(self, home: str, opened: _Open) -> tuple[str, ...]:
         """Return the links that an ask can cross, those to cameras that were bought or shared last."""
-        return tuple(dict.fromkeys((*self._home.way_of(home, opened.owner), *opened.also)))
+        return tuple(dict.fromkeys((*self._home.way_of(home, opened.owner, opened.camera), *opened.also)))
 
     def _add_witnesses(self) -> None:
         for asked in self._asked():

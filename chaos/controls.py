@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from chaos.case import Case, in_parallel, wait_until_clock
 from chaos.conditions import CLEAR, OUTAGE
-from chaos.contracts import CAMERAS
 from chaos.errors import Surroundings
 from chaos.history import Asked, ControlSeen, Displayed, Event
 from chaos.home import Home
@@ -49,7 +48,7 @@ def crossed_scenes(home: Home) -> list[Event]:
     owners = home.owners
     films = {o: owners[(i + 1) % len(owners)] for i, o in enumerate(owners)}
     case = home.case(kind="control")
-    with home.scene.crossed({(o, c): (other, c) for o, other in films.items() for c in CAMERAS}):
+    with home.scene.crossed({(o, c): (other, c) for o, other in films.items() for c in home.contract.cameras}):
         home.wait_filming(films)
         until = time.monotonic() + SHOWS_WITHIN
         while time.monotonic() < until:

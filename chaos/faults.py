@@ -10,7 +10,7 @@ import contextlib
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 import msgspec
 
@@ -28,6 +28,7 @@ from chaos.plan import (
     RollBack,
     RollOut,
     SetClock,
+    SetPicture,
     Step,
     value,
 )
@@ -48,6 +49,23 @@ _WHO_CAN: Mapping[NodeFault, str] = {
 class _Clock(msgspec.Struct, frozen=True):
     offset_s: float
     time_zone: str
+
+    def __str__(self) -> str:
+        return f"the clock {self.offset_s:+g} s, {self.time_zone}"
+
+
+class _Picture(msgspec.Struct, frozen=True):
+    night: bool
+    quality: int | None
+
+    def __str__(self) -> str:
+        what = ["grey"] * self.night + ([] if self.quality is None else [f"quality {self.quality}"])
+        return f"the picture {', '.join(what) or 'of its own'}"
+
+
+_Setting: TypeAlias = _Clock | _Picture
+_KINDS: Mapping[type[_Setting], str] = {_Clock: "clock", _Picture: "picture"}
+"""What a camera is told at ``/operator/clock`` and ``/operator/picture``."""
 
 
 class NodeFaults:
@@ -71,8 +89,8 @@ class NodeFaults:
         self._sources = sources
         self._rolled_back: set[str] = set()
         self._now: dict[tuple[str, NodeFault], str] = {}
-        self._right: dict[str, _Clock] = {}
-        self._wanted: dict[str, _Clock] = {}
+        self._right: dict[tuple[str, str], _Setting] = {}
+        self._wanted: dict[tuple[str, str], _Setting] = {}
 
     @property
     def in_force(self) -> Mapping[tuple[str, NodeFault], str]:
@@ -117,8 +135,8 @@ class NodeFaults:
                 self._stack.detach(node)
             case Attach():
                 self._attach(step)
-            case SetClock():
-                self._set_clock(step)
+            case SetClock() | SetPicture():
+                self._set_up(step)
             case Restart() | RollOut() | RollBack():
                 self._replace(step)
             case Evict():
@@ -134,7 +152,7 @@ class NodeFaults:
         self._stack.mend()
         for node in sorted(self._rolled_back):
             self._start_anew(RollOut(node))
-        for node, right in self._right.items():
+        for (node, _), right in self._right.items():
             self._tell(node, right)
         self._right.clear()
         self._wanted.clear()
@@ -157,10 +175,11 @@ class NodeFaults:
         if isinstance(step, Evict) and not self._topology.node(step.node).evict:
             able = [n.name for n in self._topology.nodes if n.evict]
             raise Misuse(f"{step.node} has nothing to evict; what has: {', '.join(able) or 'no node'}")
-        if isinstance(step, SetClock):
+        if isinstance(step, SetClock | SetPicture):
             cameras = [n.name for n in self._topology.with_role("camera")]
             if step.node not in cameras:
-                raise Misuse(f"{step.node} has no clock to set; the cameras have: {', '.join(cameras)}")
+                raise Misuse(f"{step.node} has no {step.fault} to set; the cameras have: {', '.join(cameras)}")
+        if isinstance(step, SetClock):
             zones = _zones()
             if zones and step.time_zone not in zones:
                 raise Misuse(f"there is no time zone {step.time_zone!r}{_near_zone(step.time_zone)}")
@@ -178,8 +197,7 @@ class NodeFaults:
         if self.paused(step.node):
             self._resume(step.node)  # an engine does not kill what it froze
         self._start_anew(step)
-        if step.node in self._wanted:  # a device keeps its settings
-            self._tell(step.node, self._wanted[step.node])
+        self._tell_again(step.node)  # a device keeps its settings
 
     def _start_anew(self, step: Restart | RollOut | RollBack) -> None:
         if isinstance(step, Restart) or (isinstance(step, RollBack) is (step.node in self._rolled_back)):
@@ -196,37 +214,47 @@ class NodeFaults:
     def _resume(self, node: str) -> None:
         self._stack.resume(node)
         self._now.pop((node, "paused"), None)
-        if node in self._wanted:
-            self._tell(node, self._wanted[node])  # nobody could set it while it stood still
+        self._tell_again(node)  # nobody could set it while it stood still
 
-    def _set_clock(self, step: SetClock) -> None:
-        node = step.node
-        wanted = self._wanted[node] = _Clock(step.offset_s, step.time_zone)
-        if step.calm:
-            self._now.pop((node, "clock"), None)
+    def _tell_again(self, node: str) -> None:
+        for (at, _), wanted in self._wanted.items():
+            if at == node:
+                self._tell(node, wanted)
+
+    def _set_up(self, step: SetClock | SetPicture) -> None:
+        node, kind = step.node, step.fault
+        if isinstance(step, SetClock):
+            wanted: _Setting = _Clock(step.offset_s, step.time_zone)
+            words = f"{step.offset_s:+d} s, {step.time_zone}"
         else:
-            self._now[node, "clock"] = f"{step.offset_s:+d} s, {step.time_zone}"
+            wanted = _Picture(step.night, step.quality)
+            words = str(wanted).removeprefix("the picture ")
+        self._wanted[node, kind] = wanted
+        if step.calm:
+            self._now.pop((node, kind), None)
+        else:
+            self._now[node, kind] = words
         if not self.paused(node):
             self._tell(node, wanted)
 
-    def _tell(self, node: str, clock: _Clock) -> None:
-        """Set a camera's clock; what it was before the first time is kept, and what it says afterwards is compared."""
+    def _tell(self, node: str, wanted: _Setting) -> None:
+        """Set a camera up; how it was before the first time is kept, and what it says afterwards is compared."""
+        kind = _KINDS[type(wanted)]
+        path = f"/operator/{kind}"
         with self._remote(node) as remote:
             try:
-                before = _read(node, remote.get("/operator/clock"))
-                self._right.setdefault(node, before)
-                remote.post("/operator/clock", clock)
-                after = _read(node, remote.get("/operator/clock"))
+                before = _read(node, remote.get(path), wanted)
+                self._right.setdefault((node, kind), before)
+                remote.post(path, wanted)
+                after = _read(node, remote.get(path), wanted)
             except Refused as refused:
                 raise Surroundings(
-                    f"{node} did not take the clock {clock.offset_s:+g} s, {clock.time_zone} ({refused}); a camera "
-                    "offers GET and POST /operator/clock (docs/reference-home.md)"
+                    f"{node} did not take {wanted} ({refused}); a camera offers GET and POST {path} "
+                    "(docs/reference-home.md)"
                 ) from None
-        if after != clock:
-            raise Surroundings(
-                f"{node} was told the clock {clock.offset_s:+g} s, {clock.time_zone} and has {after.offset_s:+g} s, "
-                f"{after.time_zone}; nobody else may set it; start the run again"
-            )
+        if after != wanted:
+            had = str(after).removeprefix(f"the {kind} ")
+            raise Surroundings(f"{node} was told {wanted} and has {had}; nobody else may set it; start the run again")
 
     @contextlib.contextmanager
     def _remote(self, node: str) -> Iterator[Remote]:
@@ -237,11 +265,12 @@ class NodeFaults:
             remote.close()
 
 
-def _read(node: str, body: bytes) -> _Clock:
+def _read(node: str, body: bytes, like: _Setting) -> _Setting:
     try:
-        return msgspec.json.decode(body, type=_Clock)
+        return msgspec.json.decode(body, type=type(like))
     except msgspec.DecodeError as wrong:
-        raise Surroundings(f"{node} answered what is no clock: {wrong}: {body[:200]!r}") from wrong
+        kind = _KINDS[type(like)]
+        raise Surroundings(f"{node} answered what is no {kind}: {wrong}: {body[:200]!r}") from wrong
 
 
 @cache

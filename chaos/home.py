@@ -18,7 +18,7 @@ from typing import Self
 from chaos import frames, sockets
 from chaos.captures import Captures
 from chaos.case import Case, in_parallel, unknown_link
-from chaos.contracts import CAMERAS, Contract, Desk, Hub
+from chaos.contracts import Contract, Desk, Hub
 from chaos.displays import Display, Raster
 from chaos.errors import Misuse, Surroundings, nearest
 from chaos.evidence import Evidence
@@ -97,14 +97,20 @@ def check_plan(plan: Plan, topology: Topology) -> None:
         for name in step.names:
             if name not in known:
                 raise Misuse(f"the plan's step {step.describe()}: there is no {name!r}{nearest(name, known)}")
-        camera, cameras = getattr(step, "camera", DEFAULT_CAMERA), camera_names(topology.owners)
-        if camera not in cameras:
-            raise Misuse(f"the plan's step {step.describe()}: no camera {camera!r}{nearest(camera, cameras)}")
+        camera = getattr(step, "camera", DEFAULT_CAMERA)
+        if camera not in camera_names(topology):
+            raise Misuse(f"the plan's step {step.describe()}: no camera {camera!r}{_near_camera(camera, topology)}")
 
 
-def camera_names(owners: Iterable[str]) -> tuple[str, ...]:
+def _near_camera(name: str, topology: Topology) -> str:
+    """Return the nearest name; without one, those that everybody has."""
+    near = nearest(name, camera_names(topology))
+    return near if "did you mean" in near else nearest(name, (DEFAULT_CAMERA, *topology.rooms))
+
+
+def camera_names(topology: Topology) -> tuple[str, ...]:
     """Return every name by which an owner can ask for a camera: her own, and those of others that are shared."""
-    return (*CAMERAS, *(shared(owner) for owner in owners))
+    return (DEFAULT_CAMERA, *topology.rooms, *(shared(owner) for owner in topology.owners))
 
 
 class Home:
@@ -119,8 +125,8 @@ class Home:
         self.stack = stack
         self.evidence = evidence
         self.topology: Topology = contract.topology
-        self.scene = SceneServer(self.owners, CAMERAS, keys[0])
-        self.reader = Reader(Register(self.owners, CAMERAS), keys)
+        self.scene = SceneServer(self.owners, contract.cameras, keys[0])
+        self.reader = Reader(Register(self.owners, contract.cameras), keys)
         self.eye = Eye(self.reader, evidence)
         self.faults = NodeFaults(self.topology, stack, self._sources, contract.lacks)
         self.hubs: Mapping[str, Hub] = contract.hubs
@@ -250,12 +256,13 @@ class Home:
         in_parallel([home for home in self.hubs if home not in dark], lambda home: self._wait_shows(home, number))
         return events
 
-    def wait_filming(self, scenes: Mapping[str, str]) -> None:
-        """Wait until each owner's camera, asked past every link, films the scene of the owner given, in this case.
+    def wait_filming(self, scenes: Mapping[str, str], cameras: Iterable[str] | None = None) -> None:
+        """Wait until each owner's cameras, asked past every link, film the scene of the owner given, in this case.
 
-        Raises `Surroundings` with what is filmed instead.
+        All `cameras` unless some are named. Raises `Surroundings` with what is filmed instead.
         """
-        in_parallel(scenes, lambda owner: self._wait_films(owner, scenes[owner], self.scene.case))
+        lenses = itertools.product(scenes, self.contract.cameras if cameras is None else cameras)
+        in_parallel(lenses, lambda lens: self._wait_films(lens[0], scenes[lens[0]], self.scene.case, lens[1]))
 
     def _restart_lit_hubs(self, dark: Iterable[str]) -> list[Event]:
         events: list[Event] = []
@@ -287,14 +294,14 @@ class Home:
         self.evidence.record([event])
         return event
 
-    def _wait_films(self, camera_of: str, owner: str, number: int) -> None:
+    def _wait_films(self, camera_of: str, owner: str, number: int, camera: str) -> None:
         def films() -> str | None:
             try:
-                return self.contract.unlike(camera_of, owner, number, self.reader)
+                return self.contract.unlike(camera_of, owner, number, self.reader, camera)
             except (Refused, Surroundings) as silence:
                 return str(silence)
 
-        wait_for(f"{camera_of}.camera to film {owner}'s scene of case {number}", films)
+        wait_for(f"{camera_of}'s {camera} to film {owner}'s scene of case {number}", films)
 
     def _wait_shows(self, home: str, number: int) -> None:
         """Wait until a screen that is never dark shows this case, whoever's: that is for the judge to say."""
@@ -351,9 +358,8 @@ class Home:
 
     def check_camera(self, name: str) -> None:
         """Raise `Misuse` unless each home has such a camera."""
-        known = camera_names(self.owners)
-        if name not in known:
-            raise Misuse(f"there is no camera {name!r}{nearest(name, list(known))}")
+        if name not in camera_names(self.topology):
+            raise Misuse(f"there is no camera {name!r}{_near_camera(name, self.topology)}")
 
     @property
     def updated(self) -> tuple[str, ...]:
@@ -378,9 +384,10 @@ class Home:
         known = {k.name: k for k in self.topology.links}
         return tuple(known[name] for name in names)
 
-    def way_of(self, home: str, owner: str | None) -> tuple[str, ...]:
-        """Return the links that an ask on `home`'s hub, signed in as `owner`, can cross."""
-        return tuple(link.name for link in self.topology.between(home, owner))
+    def way_of(self, home: str, owner: str | None, camera: str | None = None) -> tuple[str, ...]:
+        """Return the links that an ask on `home`'s hub, signed in as `owner`, can cross, of one `camera` if given."""
+        room = None if camera is None else camera if camera in self.topology.rooms else ""
+        return tuple(link.name for link in self.topology.between(home, owner, room))
 
     def also_seen(self, owner: str | None) -> tuple[str, ...]:
         """Return the links to other people's cameras that this account has now, since she bought it or it is shared."""

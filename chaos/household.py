@@ -55,6 +55,7 @@ from chaos.plan import (
     Sell,
     SetClock,
     SetConditions,
+    SetPicture,
     Share,
     Step,
     Suspend,
@@ -63,7 +64,7 @@ from chaos.plan import (
     When,
 )
 from chaos.plan import Clear as ClearStep
-from chaos.topology import check_owners
+from chaos.topology import check_owners, check_rooms
 from chaos.verdict import Conclusion, Outcome, Rules
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ any_node = _of_machine("nodes")
 """Any node: it can be paused, restarted and, on the docker stack, detached."""
 any_camera = _of_machine("cameras")
 """Any camera's node, such as ``ada.camera``: it has a clock."""
+any_room: st.SearchStrategy[str] = st.runner().flatmap(lambda m: st.sampled_from((DEFAULT_CAMERA, *m.rooms)))
+"""The name of one of the cameras that everybody has: ``self.ask(home, camera=room)``."""
 any_clock = st.fixed_dictionaries(
     {"offset_s": st.sampled_from(SetClock.OFFSETS), "time_zone": st.sampled_from(SetClock.ZONES)}
 )
@@ -107,6 +110,7 @@ def _node_faults(machine: Household) -> st.SearchStrategy[NodeStep]:
         "rolled back": (st.builds(RollBack, updated),),
         "emptied": (st.builds(Evict, st.sampled_from(machine.evictable)),) if machine.evictable else (),
         "clock": (st.builds(SetClock, cameras, offsets, zones),),
+        "picture": (st.builds(SetPicture, cameras, st.booleans(), st.sampled_from(SetPicture.QUALITIES)),),
         "detached": (st.builds(Detach, nodes), st.builds(Attach, nodes)),
         "new address": (st.builds(Attach, nodes, new_address=st.just(value=True)),),
     }
@@ -160,6 +164,8 @@ class Household(RuleBasedStateMachine):
     """Several homes around one relay. Subclass it, name the homes, write rules that call the verbs."""
 
     homes: ClassVar[tuple[str, ...]] = ("ada", "grace", "lin")
+    rooms: ClassVar[tuple[str, ...]] = ()
+    """Rooms in which every owner has a camera beside the living room's, such as ``("nursery",)``."""
     cases: ClassVar[int] = 25
     """Plans that are drawn and executed when nothing leaks."""
     motifs: ClassVar[tuple[Motif, ...]] = motifs.NETWORK
@@ -179,6 +185,7 @@ class Household(RuleBasedStateMachine):
                     f"{cls.__name__} overrides {name}, where plans are executed and judged; write rules instead"
                 )
         check_owners(cls.homes)
+        check_rooms(cls.rooms)
 
     def __init__(self) -> None:
         super().__init__()
@@ -375,6 +382,10 @@ class Household(RuleBasedStateMachine):
         """The camera's clock is `offset_s` seconds ahead, and tells the time of `time_zone`; right without either."""
         self.add(SetClock(node, offset_s, time_zone))
 
+    def set_picture(self, node: str, *, night: bool = False, quality: int | None = None) -> None:
+        """The camera films grey at night, and encodes with this JPEG quality; as it came without either."""
+        self.add(SetPicture(node, night, quality))
+
     def add(self, step: NodeStep) -> None:
         """What `any_node_fault` drew happens."""
         self._one_of("node", step.node, self.nodes)
@@ -477,7 +488,7 @@ class Household(RuleBasedStateMachine):
 
         remembers = run.settings.known and seeded is None
         database = drawn.database(run.settings.database) if remembers else None
-        chapter = Chapter(run, name, cls.homes, cls.rules_of_age)
+        chapter = Chapter(run, name, cls.homes, cls.rules_of_age, rooms=cls.rooms)
         cases = run.settings.cases or cls.cases
         if remembers:
             cases -= chapter.try_known(cases // 2)
@@ -488,7 +499,9 @@ class Household(RuleBasedStateMachine):
         finding = chapter.investigate(chapter.leaked) if chapter.leaked is not None else None
         if finding is not None and run.settings.both_ways:
             run.say("executing the program by the vendor's own app")
-            both = bothways.compare(run, finding.plan, finding.hits, finding.tries, rules=cls.rules_of_age)
+            both = bothways.compare(
+                run, finding.plan, finding.hits, finding.tries, rules=cls.rules_of_age, rooms=cls.rooms
+            )
             finding = chapter.note(finding, both.sentence())
         return finding, chapter.finish()
 
@@ -575,4 +588,5 @@ __all__ = [
     "any_link",
     "any_node",
     "any_node_fault",
+    "any_room",
 ]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from chaos import conditions
 from chaos.conditions import BLACK_HOLE, Bandwidth, Latency, LimitData, Way, of
 from chaos.plan import (
+    DEFAULT_CAMERA,
     Ask,
     AskTogether,
     ChangeAccount,
@@ -77,8 +78,8 @@ class Place(msgspec.Struct, frozen=True):
     """Whether hubs have an assistant that summons cameras by voice."""
 
     def way(self, home: str) -> tuple[Link, ...]:
-        """Return the links that an ask of this home for its own camera can cross, the hub's first."""
-        return self.topology.between(home, home)
+        """Return the links that an ask of this home for its own first camera can cross, the hub's first."""
+        return self.topology.between(home, home, room="")
 
     @property
     def shared(self) -> tuple[str, ...]:
@@ -89,8 +90,8 @@ class Place(msgspec.Struct, frozen=True):
 
     @property
     def from_cameras(self) -> tuple[str, ...]:
-        """Names of the links on which pictures come from cameras."""
-        cameras = {n.name for n in self.topology.with_role("camera")}
+        """Names of the links on which pictures come from everybody's first camera."""
+        cameras = {n.name for n in self.topology.with_role("camera") if not n.room}
         return tuple(k.name for k in self.topology.links if cameras & {k.client, k.server})
 
     @property
@@ -287,10 +288,12 @@ def summoned_by_voice(draw: Draw, place: Place) -> Steps:
     hubs = [place.way(home)[0].name for home in (first, second)]
     link = draw(st.sampled_from([*place.shared, *place.shared, *hubs]))
     late = of(Latency(way=Way.DOWN, latency=draw(st.sampled_from([75, 150, 250]))))
-    said = AskTogether(tuple(Say(home) for home in draw(st.permutations(place.homes))))
+    rooms = place.topology.rooms
+    camera = draw(st.sampled_from([DEFAULT_CAMERA, *rooms])) if rooms else DEFAULT_CAMERA
+    said = AskTogether(tuple(Say(home, camera) for home in draw(st.permutations(place.homes))))
     known: list[Step] = [said] if draw(st.booleans()) else []
-    again: list[Step] = [said, Meanwhile(Say(first), (Say(second),))]
-    return [*_calm(place), *known, SetConditions(link, late), draw(st.sampled_from(again)), Say(first)]
+    again: list[Step] = [said, Meanwhile(Say(first, camera), (Say(second, camera),))]
+    return [*_calm(place), *known, SetConditions(link, late), draw(st.sampled_from(again)), Say(first, camera)]
 
 
 def integration_is_suspended(draw: Draw, place: Place) -> Steps:

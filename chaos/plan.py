@@ -20,7 +20,7 @@ from chaos.errors import Misuse
 Feed: TypeAlias = Literal["still", "stream", "video"]
 DEFAULT_CAMERA = "living-room"
 NodeFault: TypeAlias = Literal[
-    "paused", "detached", "new address", "clock", "restarted", "emptied", "rolled out", "rolled back"
+    "paused", "detached", "new address", "clock", "picture", "restarted", "emptied", "rolled out", "rolled back"
 ]
 """Kinds of fault that a node has, not a link; a run counts each (node, kind) as it counts each (link, kind)."""
 
@@ -455,6 +455,44 @@ class SetClock(_Step, frozen=True, tag="set_clock"):
         yield from self.calmer()
 
 
+class SetPicture(_Step, frozen=True, tag="set_picture"):
+    """The camera films grey at `night`, and encodes with this JPEG `quality` (1 to 95), its own without any.
+
+    Raises `Misuse` for a quality that no JPEG has. `QUALITIES` is what is drawn, calm first.
+    """
+
+    node: str
+    night: bool = False
+    quality: int | None = None
+    fault: ClassVar[NodeFault] = "picture"
+    QUALITIES: ClassVar[tuple[int | None, ...]] = (None, 25, 10, 3)
+    """The camera's own (40 in the reference home), and down to blocks in which a person knows no face."""
+
+    def __post_init__(self) -> None:
+        q = self.quality
+        if q is not None and (isinstance(q, bool) or not isinstance(q, int) or not 1 <= q <= 95):
+            raise Misuse(f"set_picture.quality is {q!r}; expected a whole number from 1 to 95, or None")
+
+    @property
+    def calm(self) -> bool:
+        """Whether the camera is as it came."""
+        return not self.night and self.quality is None
+
+    def describe(self) -> str:
+        """Return a line of the printed program."""
+        night = ", night=True" if self.night else ""
+        quality = "" if self.quality is None else f", quality={self.quality}"
+        return f"set_picture({self.node!r}{night}{quality})"
+
+    def simpler(self) -> Iterator[Step]:
+        """Yield one setting less, then a better quality."""
+        if self.night and self.quality is not None:
+            yield SetPicture(self.node, night=True)
+            yield SetPicture(self.node, quality=self.quality)
+        if self.quality in self.QUALITIES[2:]:
+            yield msgspec.structs.replace(self, quality=self.QUALITIES[1])
+
+
 def _check_bound(verb: str, within_ms: int) -> None:
     if isinstance(within_ms, bool) or not isinstance(within_ms, int) or not 0 <= within_ms <= 60_000:
         raise Misuse(f"{verb}.within_ms is {within_ms!r}; expected whole milliseconds from 0 to 60,000")
@@ -617,7 +655,7 @@ def _check_two(verb: str, one: str, other: str, expected: str) -> None:
 
 
 _TEN_YEARS = 315_576_000
-NodeStep: TypeAlias = Restart | RollOut | RollBack | Evict | Pause | Resume | Detach | Attach | SetClock
+NodeStep: TypeAlias = Restart | RollOut | RollBack | Evict | Pause | Resume | Detach | Attach | SetClock | SetPicture
 IntegrationStep: TypeAlias = Suspend | Unlink | Restore
 AccountStep: TypeAlias = Sell | Share | Unshare | ResetPassword | Protect
 """What owners do to accounts, and to whose a camera is."""

@@ -62,7 +62,8 @@ class UnderTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Replay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One finding, to be executed again. `update` is a name or, for a folder of somebody's own, a path.
 
-    `compose` are the files of somebody's own home system, by their paths where it was found.
+    `compose` are the files of somebody's own home system, by their paths where it was found. `rooms` are those in which
+    every owner had a camera more.
     `earlier` is the plan of the case that a carried-over picture came from: it is executed first, on restarted nodes.
     """
 
@@ -77,6 +78,7 @@ class Replay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tries: int
     earlier: Plan | None = None
     compose: tuple[str, ...] = ()
+    rooms: tuple[str, ...] = ()
     format: int = FORMAT
 
     @property

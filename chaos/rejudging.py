@@ -158,6 +158,8 @@ def _look_at_pixels(
     if not mine:
         found.lines.append(f"{len(pictures)} full pictures were not read again: this run's key is not had here")
         return
+    seen = {s.camera for _, e in recorded.values() for s in e.reading.sightings}
+    rooms = sorted(c for c in seen if c != DEFAULT_CAMERA and not c.startswith("unknown"))
     owners = {e.case: e.plan.homes for e in events if isinstance(e, CaseStarted) and e.plan is not None}
     by_owners: dict[tuple[str, ...], list[Path]] = {}
     for picture in pictures:
@@ -166,7 +168,7 @@ def _look_at_pixels(
             by_owners.setdefault(homes, []).append(picture)
     told = 0
     for homes, files in by_owners.items():
-        register = Register(homes, (DEFAULT_CAMERA,))
+        register = Register(homes, (DEFAULT_CAMERA, *rooms))
         task = judging.Task(tuple(mine), register)
         lines: list[bytes] = []
         judging.judge(task, [str(f) for f in files], min(jobs, len(files)), lines.append)

@@ -34,11 +34,12 @@ def execute(run: Run, file: Replay, times: int) -> Replayed:
     `Misuse`, before anything is started, for a plan that this home system has no parts for.
     """
     check_owners(file.plan.homes)
-    topology = run.contract(file.plan.homes).topology
+    rooms = file.rooms
+    topology = run.contract(file.plan.homes, rooms=rooms).topology
     for plan in filter(None, (file.plan, file.earlier)):
         check_plan(plan, topology)
     rules = msgspec.structs.replace(file.rules, minimum_strong_asks=0)  # one plan need not show anybody their own
-    chapter = Chapter(run, f"replay of {file.fingerprint}", file.plan.homes, rules)
+    chapter = Chapter(run, f"replay of {file.fingerprint}", file.plan.homes, rules, rooms=rooms)
     chapter.home.faults.check(file.plan.steps)
     under_test = run.under_test(chapter.home)
     results = [chapter.again(file.plan, file.earlier) for _ in range(times)]
@@ -60,7 +61,7 @@ def execute(run: Run, file: Replay, times: int) -> Replayed:
         lines += [where.sentence] if where else []
         lines.append(f"picture: {picture or 'kept small only'}")
         if run.settings.both_ways:
-            lines.append(bothways.compare(run, file.plan, len(leaked), times, rules=rules).sentence())
+            lines.append(bothways.compare(run, file.plan, len(leaked), times, rules=rules, rooms=rooms).sentence())
     elif conclusion.outcome is Outcome.PASSED:
         lines.insert(
             0,

@@ -33,6 +33,7 @@ from chaos.home import Home, check_plan
 from chaos.identity import Key
 from chaos.packetfaults import PACKET_FAULTS
 from chaos.plan import (
+    DEFAULT_CAMERA,
     Ask,
     Attach,
     Clear,
@@ -46,6 +47,7 @@ from chaos.plan import (
     RollOut,
     SetClock,
     SetConditions,
+    SetPicture,
     Step,
 )
 from chaos.register import Register, Replay, UnderTest
@@ -210,6 +212,7 @@ _NODE_WORDS: dict[str, str] = {
     "detached": "was off its networks",
     "new address": "had a new address",
     "clock": "had a wrong clock",
+    "picture": "filmed grey or coarse pictures",
 }
 
 
@@ -295,19 +298,20 @@ class Run:
         self._keys = (Key.fresh(), *keys.recent())
         keys.remember(self._keys[0])
         self._scratch = children.Scratch()
-        self._homes: dict[tuple[tuple[str, ...], str | None], Home] = {}
+        self._homes: dict[tuple[tuple[str, ...], str | None, tuple[str, ...]], Home] = {}
         self._began = time.monotonic()
         self._links: set[str] = set()
         self._write_about(None)
 
-    def contract(self, owners: tuple[str, ...], path: str | None = None) -> Contract:
+    def contract(self, owners: tuple[str, ...], path: str | None = None, rooms: tuple[str, ...] = ()) -> Contract:
         """Return what the home system of these owners is made of; nothing is started.
 
-        `path` is another way to the cameras than that of the run. Somebody's own home system has the owners that its
-        file has, and one way. Raises `Misuse` for another.
+        `path` is another way to the cameras than that of the run, `rooms` are those in which everybody has a camera
+        more. Somebody's own home system has the owners and cameras that its file has, and one way. Raises `Misuse` for
+        another.
         """
         if self.system is None:
-            return Reference(owners, self.update, self.settings.choices | ({"path": path} if path else {}))
+            return Reference(owners, self.update, self.settings.choices | ({"path": path} if path else {}), rooms)
         if path is not None:
             raise Misuse(
                 f"{self.system.name} has no path {path!r}; of your own home system only the hubs' way is known"
@@ -321,23 +325,23 @@ class Run:
                 )
         return Declared(self.system)
 
-    def home(self, owners: tuple[str, ...], path: str | None = None) -> Home:
-        """Return the running home system of these owners, started at its first use; `path` as for `contract`."""
+    def home(self, owners: tuple[str, ...], path: str | None = None, rooms: tuple[str, ...] = ()) -> Home:
+        """Return the running home system of these owners, started at its first use; the others as for `contract`."""
         if self.system is not None:
             self.contract(owners)
-            owners = self.system.topology.owners
-        if (owners, path) not in self._homes:
+            owners, rooms = self.system.topology.owners, ()
+        if (owners, path, rooms) not in self._homes:
             self.say(f"starting the home system of {', '.join(owners)}")
             stack = STACKS[self.settings.stack](self._scratch, self.say)
-            home = Home(self.contract(owners, path), stack, self._keys, self.evidence)
+            home = Home(self.contract(owners, path, rooms), stack, self._keys, self.evidence)
             try:
                 home.start(self._scratch.folder / f"home-{len(self._homes)}")
             except BaseException:
                 home.stop()
                 raise
-            self._homes[owners, path] = home
+            self._homes[owners, path, rooms] = home
             self._links |= {k.name for k in home.topology.links}
-        return self._homes[owners, path]
+        return self._homes[owners, path, rooms]
 
     @property
     def homes(self) -> tuple[Home, ...]:
@@ -442,6 +446,7 @@ _PAIRS: dict[str, Callable[[str], tuple[Step, Step]]] = {
     "detached": lambda node: (Detach(node), Attach(node)),
     "new address": lambda node: (Attach(node, new_address=True), Attach(node)),
     "clock": lambda node: (SetClock(node, offset_s=3600), SetClock(node)),
+    "picture": lambda node: (SetPicture(node, night=True), SetPicture(node)),
     "restarted": lambda node: (Restart(node), Resume(node)),
     "rolled out": lambda node: (RollOut(node), Resume(node)),
     "rolled back": lambda node: (RollBack(node), RollOut(node)),
@@ -467,12 +472,20 @@ class Chapter:
     """
 
     def __init__(
-        self, run: Run, name: str, owners: tuple[str, ...], rules: Rules, *, begins_controlled: bool = True
+        self,
+        run: Run,
+        name: str,
+        owners: tuple[str, ...],
+        rules: Rules,
+        *,
+        begins_controlled: bool = True,
+        rooms: tuple[str, ...] = (),
     ) -> None:
         self.run = run
         self.name = name
         self.rules = rules
-        self.home = run.home(owners)
+        self.rooms = rooms
+        self.home = run.home(owners, rooms=rooms)
         self.looks = run.settings.looks
         self.limit = math.inf
         """Executions at which the search that is under way has had its cases."""
@@ -640,7 +653,8 @@ class Chapter:
         try:
             with Run(settings, folder=folder, say=self.run.say) as other:
                 # a leak that is seen shows that the screen is; only where there is none a control has to
-                chapter = Chapter(other, self.name, self.home.owners, self.rules, begins_controlled=False)
+                owners, rooms = self.home.owners, self.rooms
+                chapter = Chapter(other, self.name, owners, self.rules, begins_controlled=False, rooms=rooms)
                 for _ in range(CONFIRMATIONS):
                     leaks = chapter.again(plan, earlier).leaks
                     tries += 1
@@ -699,6 +713,7 @@ class Chapter:
             plan=finding.plan,
             rules=self.rules,
             update=self.run.settings.update,
+            rooms=self.rooms,
             compose=tuple(str(file.absolute()) for file in self.run.settings.compose),
             under_test=self.run.under_test(self.home),
             hits=finding.hits,
@@ -779,11 +794,12 @@ class Chapter:
 
     def _plan_for(self, fault: Fault, asks: int) -> Plan:
         """Return a plan whose asks meet `fault`: a stream that plays while it comes, and so many asks after it."""
-        device = fault.link.split(".", 1)[0]
+        device, _, what = fault.link.partition(".")
+        camera = what if what in self.rooms else DEFAULT_CAMERA
         home = device if device in self.home.owners else self.home.owners[0]
         begins, ends = self._step_pair(fault)
-        steps: list[Step] = [Ask(home, feed="stream"), begins, *(Ask(home) for _ in range(asks))]
-        return Plan(self.home.owners, (*steps, ends, Ask(home)))
+        steps: list[Step] = [Ask(home, camera, "stream"), begins, *(Ask(home, camera) for _ in range(asks))]
+        return Plan(self.home.owners, (*steps, ends, Ask(home, camera)))
 
     def _step_pair(self, fault: Fault) -> tuple[Step, Step]:
         """Return a step that brings a fault, and one that takes it away; only a new address stays."""

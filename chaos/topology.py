@@ -134,6 +134,8 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     processes: int = 128
     numbers: dict[str, int] = {}
     container: Described | None = None
+    room: str = ""
+    """The room that a camera beside an owner's first one is in, and is called by."""
 
     @property
     def lasts(self) -> bool:
@@ -172,12 +174,22 @@ class Topology(msgspec.Struct, frozen=True):
         """Return the node of that name."""
         return next(n for n in self.nodes if n.name == name)
 
-    def between(self, home: str, owner: str | None) -> tuple[Link, ...]:
-        """Return the links that an ask on `home`'s hub can cross when it shows a camera of `owner`, hub first."""
+    @property
+    def rooms(self) -> tuple[str, ...]:
+        """The names of the cameras that every owner has beside the first."""
+        return tuple(dict.fromkeys(n.room for n in self.nodes if n.room))
+
+    def between(self, home: str, owner: str | None, room: str | None = None) -> tuple[Link, ...]:
+        """Return the links that an ask on `home`'s hub can cross when it shows a camera of `owner`, hub first.
+
+        With a `room` only that camera's, and with an empty one only those of the owner's first.
+        """
         hubs = {n.name for n in self.with_role("hub", home)}
         cameras = {n.name for n in self.with_role("camera", owner)} if owner is not None else set()
         there = {n.name for n in self.nodes if n.owner is None or (n.role not in ("hub", "camera") and n.owner == home)}
         there |= hubs | {n.name for n in self.nodes if owner is not None and n.owner == owner and n.role != "hub"}
+        if room is not None:
+            there -= {n.name for n in self.with_role("camera", owner) if n.room != room}
         crossed = [k for k in self.links if {k.client, k.server} <= there]
         return tuple(
             sorted(crossed, key=lambda k: (not hubs & {k.client, k.server}, bool(cameras & {k.client, k.server})))
@@ -240,15 +252,48 @@ def check_owners(owners: tuple[str, ...]) -> None:
             raise Misuse(f"{owner!r} is no owner's name; expected lower-case letters, digits and '-', a letter first")
 
 
-def from_toml(described: dict[str, Any], owners: tuple[str, ...], choices: Mapping[str, str] | None = None) -> Topology:
+def check_rooms(rooms: tuple[str, ...]) -> None:
+    """Raise `Misuse` unless these are names for cameras beside the first one, each once."""
+    for room in rooms:
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", room) or room in (*_PLACES, FIRST_ROOM) or rooms.count(room) > 1:
+            raise Misuse(
+                f"the rooms are {', '.join(rooms)}; expected names such as 'nursery' (lower-case letters, digits and "
+                f"'-', a letter first), each once, and neither {FIRST_ROOM}, which everybody has, nor "
+                f"{' nor '.join(_PLACES)}"
+            )
+
+
+FIRST_ROOM = "living-room"
+"""Where the first camera of every owner is, as the lens's address says in ``home.toml``."""
+_PLACES = ("camera", "hub")
+
+
+def _furnish(tables: dict[str, Any], joins: dict[str, Any], rooms: tuple[str, ...]) -> None:
+    """Give every owner a camera more in each of these rooms, which is as the first one is."""
+    for room in rooms:
+        first, link = tables["{owner}.camera"], joins["{owner}.camera"]
+        environment = {k: v.replace(FIRST_ROOM, room) for k, v in first["environment"].items()}
+        environment["DEVICE_SECRET"] += f"-{room}"
+        tables[f"{{owner}}.{room}"] = {**first, "environment": environment, "room": room}
+        joins[f"{{owner}}.{room}"] = {**link, "server": f"{{owner}}.{room}"}
+
+
+def from_toml(
+    described: dict[str, Any],
+    owners: tuple[str, ...],
+    choices: Mapping[str, str] | None = None,
+    rooms: tuple[str, ...] = (),
+) -> Topology:
     """Return the topology that a parsed ``home.toml`` describes for these owners.
 
     `choices` takes other nodes in the place of those that the file has first: ``{"display": "chromium"}`` those of the
     tables ``[display.chromium.node.…]``; see `choices_of`. A choice may also bring nodes and links of its own in the
-    place of those that it is `without`. Raises `Misuse` for an unknown table, field or choice, two nodes or links of
-    one name, a link whose end is no node, or a port that its server does not have.
+    place of those that it is `without`. `rooms` are those in which every owner has a camera more. Raises `Misuse` for
+    an unknown table, field or choice, two nodes or links of one name, a link whose end is no node, or a port that its
+    server does not have.
     """
     check_owners(owners)
+    check_rooms(rooms)
     if described.get("schema", 1) != 1:
         raise Misuse(f"home.toml has schema {described['schema']!r}; this version reads schema 1")
     for table in described.keys() - {"schema", "node", "link", *CHOICES}:
@@ -256,6 +301,7 @@ def from_toml(described: dict[str, Any], owners: tuple[str, ...], choices: Mappi
     tables, joins = dict(described.get("node", {})), dict(described.get("link", {}))
     for what, chosen in (choices or {}).items():
         _choose(described, what, chosen, tables, joins)
+    _furnish(tables, joins, rooms)
     nodes = [
         _convert(Node, {"name": n, "owner": o, **_spell(table, o)}, f"node {n}")
         for name, table in tables.items()

@@ -14,10 +14,10 @@ from typing import TypeVar
 import msgspec
 
 from chaos import keys, pcapng
-from chaos.contracts import CAMERAS
 from chaos.errors import Misuse
 from chaos.fates import Half
 from chaos.identity import Key, Register
+from chaos.plan import DEFAULT_CAMERA
 from chaos.reading import Reader
 from chaos.run import Finding
 from chaos.streams import Taken
@@ -46,7 +46,7 @@ def tell(folder: Path, packets: Path | None, key_file: Path | None, say: Callabl
     except Misuse as wrong:
         raise Misuse(f"{path}: {wrong}") from None
     taken = placed(path, stored, trace)
-    reader = Reader(Register(trace.topology.owners, CAMERAS), _keys(folder, key_file))
+    reader = Reader(Register(trace.topology.owners, (DEFAULT_CAMERA, *trace.topology.rooms)), _keys(folder, key_file))
     read = functools.partial(read_picture, reader=reader)
     word = whence(finding.leak, trace.topology, taken, read, whole=trace.whole and not stored.cut)
     say(finding.sentence)

@@ -75,7 +75,7 @@ def _met(exchange: Exchange, span: Span, all_: Sequence[Exchange], meter: Meter)
         case "paused" | "detached":  # bytes for it arrived at Toxiproxy, while it could take none
             arrived = sum(meter.moved(k.name, _towards(k, span.node), low, high) for k in adjacent)
             return arrived or int(span.kind == "detached" and _is_cut_off(exchange, span, meter))
-        case "new address" | "clock":  # it answered, from there and with that clock
+        case "new address" | "clock" | "picture":  # it answered, from there and with that clock
             return sum(meter.moved(k.name, _from(k, span.node), low, high) for k in adjacent)
         case "restarted" | "rolled out" | "rolled back" | "emptied":
             return _met_restart(exchange, span, adjacent, all_, meter)

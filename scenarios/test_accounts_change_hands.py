@@ -11,6 +11,7 @@ from hypothesis.stateful import precondition, rule
 from chaos import Household, any_home, conditions, shared
 from chaos.verdict import Rules
 
+SLIGHTLY = conditions.of(conditions.toxic("latency", latency=75))
 WORSE = st.sampled_from([conditions.OUTAGE, conditions.BLACK_HOLE]) | conditions.poor()
 
 
@@ -34,8 +35,9 @@ class AccountsChangeHands(Household):
         owner, other, third = who
         link = f"{owner}.camera" if where == "camera" else "relay.accounts"
         self.clear()
+        self.set_conditions(f"{third}.hub", SLIGHTLY)
+        self.ask(third)
         if story == "sold":
-            self.ask(third)
             self.ask(owner, feed="stream")
             turns = [lambda: self.set_conditions(link, under), lambda: self.sell(owner, to=other)]
             for turn in turns if before else reversed(turns):

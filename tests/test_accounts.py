@@ -215,7 +215,7 @@ def test_a_seller_and_a_guest_are_about_both_and_go_with_either():
     plan = Plan(OWNERS, (Sell("ada", "lin"), Share("ada", "grace"), Protect("ada")))
     assert plan.without("lin").steps == (Share("ada", "grace"), Protect("ada"))
     assert plan.without("grace").steps == (Sell("ada", "lin"), Protect("ada"))
-    assert camera_names(OWNERS)[1:] == ("adas-living-room", "graces-living-room", "lins-living-room")
+    assert camera_names(Topology(OWNERS, (), ()))[1:] == ("adas-living-room", "graces-living-room", "lins-living-room")
 
 
 # The desk of the reference home.

@@ -21,7 +21,7 @@ def chapter(tmp_path, monkeypatch):
     def make(there=lambda number: True, **settings) -> Chapter:
         homes: dict[str, PlayedHome] = {}
 
-        def home(run: Run, owners):
+        def home(run: Run, owners, rooms=()):
             display = run.settings.display
             if display not in homes:
                 homes[display] = PlayedHome(run, (lambda number: True) if display == "headless" else there)

@@ -44,6 +44,7 @@ from chaos.plan import (
     RollOut,
     SetClock,
     SetConditions,
+    SetPicture,
 )
 from chaos.run import Chapter
 from chaos.topology import Link, Node, Topology
@@ -351,6 +352,7 @@ def test_of_all_faults_of_nodes_those_are_drawn_that_the_stack_can_do():
     some = {(Pause, None), (Resume, None), (Restart, None), (SetClock, None)}
     assert _drawn_faults(("restarted", "paused", "clock")) == some
     others = {(Detach, None), (Attach, False), (Attach, True), (RollOut, None), (RollBack, None), (Evict, None)}
+    others |= {(SetPicture, None)}
     assert _drawn_faults(EVERY_FAULT) == some | others
 
 

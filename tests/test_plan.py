@@ -45,6 +45,7 @@ from chaos.plan import (
     Sell,
     SetClock,
     SetConditions,
+    SetPicture,
     Share,
     Step,
     Suspend,
@@ -112,6 +113,9 @@ inner_steps: st.SearchStrategy[InnerStep] = st.one_of(
         for kind in (Sell, Unshare)
     ),
     st.builds(SetClock, st.sampled_from([f"{o}.camera" for o in OWNERS]), offsets, st.sampled_from(SetClock.ZONES)),
+    st.builds(
+        SetPicture, st.sampled_from([f"{o}.camera" for o in OWNERS]), st.booleans(), st.none() | st.integers(1, 95)
+    ),
 )
 moments = st.builds(Moment, st.sampled_from(["taken", "failed"])) | st.builds(
     Moment, st.sampled_from(["sent", "answering"]), links
@@ -346,6 +350,12 @@ def test_conditions_of_ones_own_are_printed_as_they_are_made():
 def test_a_clock_that_no_date_bears_is_refused(offset):
     with pytest.raises(Misuse, match=r"set_clock.offset_s is .*; expected whole seconds"):
         SetClock("ada.camera", offset)
+
+
+@pytest.mark.parametrize("quality", [0, 96, 12.5, True, "best"])
+def test_a_picture_that_no_encoder_makes_is_refused(quality):
+    with pytest.raises(Misuse, match=r"set_picture.quality is .*; expected a whole number from 1 to 95, or None"):
+        SetPicture("ada.camera", quality=quality)
 
 
 def test_a_clock_becomes_calmer_until_it_is_wrong_in_one_way_by_a_second():

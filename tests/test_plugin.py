@@ -177,7 +177,7 @@ def test_a_rule_that_raises_is_told_from_a_leak_and_from_a_pass(pytester, line, 
     pytester.makeconftest("""
 from chaos import run
 from tests.test_household import _Chapter
-run.Chapter = lambda *_: _Chapter()
+run.Chapter = lambda *_, **__: _Chapter()
 from chaos.plugin import _Session
 from types import SimpleNamespace
 _Session.run = lambda self: SimpleNamespace(settings=SimpleNamespace(cases=3, known=False, database=None))

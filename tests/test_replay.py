@@ -25,7 +25,7 @@ def played(monkeypatch):
     def leaks_when(leaks):
         homes: dict[int, PlayedHome] = {}
 
-        def home(run, owners):
+        def home(run, owners, rooms=()):
             assert owners == OWNERS
             made = homes.setdefault(id(run), PlayedHome(run, leaks))
             made.faults = type("Faults", (), {"check": lambda *_: None})

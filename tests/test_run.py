@@ -66,7 +66,7 @@ def chapter(tmp_path, monkeypatch):
         started = Run(Settings(evidence=tmp_path, **settings))
         opened.append(started)
         home = PlayedHome(started, leaks)
-        monkeypatch.setattr(Run, "home", lambda self, owners: home)
+        monkeypatch.setattr(Run, "home", lambda self, owners, rooms=(): home)
         monkeypatch.setattr(Chapter, "_control", lambda self: None)
         return Chapter(started, "evening", OWNERS, Rules())
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Integration: TypeAlias = Literal["on", "suspended", "without cameras"]
 """What the vendor lets through: everything, nothing at all, or everything but cameras."""
 CAMERAS = (DEFAULT_CAMERA,)
-"""Names of the cameras that every owner has."""
+"""Names of the cameras that every owner has, where a scenario does not ask for more rooms."""
 Plane = NDArray[np.uint8]
 
 
@@ -93,6 +93,8 @@ class Contract(Protocol):
 
     owners: tuple[str, ...]
     topology: Topology
+    cameras: tuple[str, ...]
+    """Names of the cameras that every owner has, the first one first."""
     updated: tuple[str, ...]
     """The nodes that the run's update changes; those with which it can be rolled back and out again."""
     changes_accounts: bool
@@ -146,7 +148,7 @@ class Contract(Protocol):
     def ends_sessions(self, node: str) -> bool:
         """Whether a restart of this node signs every hub out."""
 
-    def unlike(self, camera_of: str, owner: str, case: int, reader: Reader) -> str | None:
+    def unlike(self, camera_of: str, owner: str, case: int, reader: Reader, camera: str = DEFAULT_CAMERA) -> str | None:
         """Return None when that owner's camera films the scene of `owner` in this case, else what it films instead.
 
         It is asked past every link. Raises `Refused` or `Surroundings` when it does not answer.

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import urllib3
 
 from chaos import frames, updates
-from chaos.contracts import Desk, Hub, Integration, Plane, unlike
+from chaos.contracts import CAMERAS, Desk, Hub, Integration, Plane, unlike
 from chaos.displays import Display
 from chaos.displays.headless import Headless
 from chaos.displays.screens import Seen, seen
 from chaos.displays.web import Web
 from chaos.errors import Misuse, Surroundings
-from chaos.plan import NodeFault
+from chaos.plan import DEFAULT_CAMERA, NodeFault
 from chaos.remote import AskState, HubRemote, Refused
 from chaos.waiting import PATIENCE, wait_for
 
@@ -195,10 +195,11 @@ class _Operated(_Mute):
 class Declared:
     """The home system that a compose file describes. Raises `Misuse` with all that it lacks."""
 
-    lacks: frozenset[NodeFault] = frozenset({"clock", "emptied"})
+    lacks: frozenset[NodeFault] = frozenset({"clock", "picture", "emptied"})
     updated: tuple[str, ...] = ()
     suspends = False
     speaks = False
+    cameras: tuple[str, ...] = CAMERAS
 
     def __init__(self, system: System) -> None:
         system.check()
@@ -290,7 +291,14 @@ class Declared:
         """Nobody knows; hubs sign in again by themselves, or show nothing."""
         return False
 
-    def unlike(self, camera_of: str, owner: str, case: int, reader: Reader) -> str | None:
+    def unlike(
+        self,
+        camera_of: str,
+        owner: str,
+        case: int,
+        reader: Reader,
+        camera: str = DEFAULT_CAMERA,  # noqa: ARG002 - each has one
+    ) -> str | None:
         """Ask the camera for its picture, or where it has none look at its owner's hub, whose links are clear now."""
         port, said = self._cameras[camera_of]
         if said.picture is not None:

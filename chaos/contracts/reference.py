@@ -13,7 +13,7 @@ from chaos.contracts import CAMERAS, Integration, unlike
 from chaos.contracts.desk import ReferenceDesk
 from chaos.displays.screens import opened
 from chaos.errors import Surroundings
-from chaos.plan import NodeFault
+from chaos.plan import DEFAULT_CAMERA, NodeFault
 from chaos.remote import AskState, HubRemote, Refused, Remote
 from chaos.topology import CHOICES, Topology, fill, from_toml
 from chaos.waiting import wait_for
@@ -61,33 +61,39 @@ class ReferenceHub:
 class Reference:
     """The home system that comes with the project, with an update laid over it or as it is.
 
-    `choices` are other nodes than those that it begins with, such as ``{"display": "chromium"}``.
+    `choices` are other nodes than those that it begins with, such as ``{"display": "chromium"}``, and `rooms` those in
+    which every owner has a camera beside the living room's.
     """
 
     changes_accounts = True
     suspends = True
 
     def __init__(
-        self, owners: tuple[str, ...], update: Update | None = None, choices: Mapping[str, str] | None = None
+        self,
+        owners: tuple[str, ...],
+        update: Update | None = None,
+        choices: Mapping[str, str] | None = None,
+        rooms: tuple[str, ...] = (),
     ) -> None:
         self._source = updates.home_folder()
         self.owners = owners
-        self.topology = topology_of(owners, update, choices)
+        self.topology = topology_of(owners, update, choices, rooms)
+        self.cameras = (*CAMERAS, *rooms)
         others = (choices or {}).get("camera", CHOICES["camera"]) != CHOICES["camera"]
-        # whoever films with somebody else's programs has a camera whose clock is the machine's
-        self.lacks: frozenset[NodeFault] = frozenset({"clock"}) if others else frozenset()
+        # whoever films with somebody else's programs has a camera whose clock is the machine's, and settings of its own
+        self.lacks: frozenset[NodeFault] = frozenset({"clock", "picture"}) if others else frozenset()
         folders = updates.touched(update)
         changed = (n for n in self.topology.nodes if n.source in folders or "common" in folders)
         self.updated = tuple(n.name for n in changed if (self._source / n.source).is_dir())
         self.hubs: dict[str, ReferenceHub] = {}
         self.displays: dict[str, Display] = {}
         self._update = update
-        self._desk = ReferenceDesk(owners, CAMERAS, lambda: _said_no(self._provision_devices))
+        self._desk = ReferenceDesk(owners, self.cameras, lambda: _said_no(self._provision_devices))
         (self._relay,) = (n.name for n in self.topology.with_role("relay"))
         self.speaks = self._relay == "relay"
         self._integration: Integration = "on"
         self._remotes: dict[str, Remote] = {}
-        self._cameras: dict[str, tuple[Remote, str]] = {}
+        self._cameras: dict[tuple[str, str], tuple[Remote, str]] = {}
 
     @property
     def desk(self) -> ReferenceDesk:
@@ -128,7 +134,7 @@ class Reference:
         for camera in self.topology.with_role("camera"):
             assert camera.owner is not None, "a camera is somebody's"
             remote = Remote(camera.name, stack.address(camera.name, "public"))
-            self._cameras[camera.owner] = (remote, camera.environment["DEVICE_SECRET"])
+            self._cameras[camera.owner, camera.room or DEFAULT_CAMERA] = (remote, camera.environment["DEVICE_SECRET"])
 
     def close(self) -> None:
         """Drop every connection."""
@@ -164,9 +170,9 @@ class Reference:
         """The account service keeps sessions in memory."""
         return self.topology.node(node).role == "accounts"
 
-    def unlike(self, camera_of: str, owner: str, case: int, reader: Reader) -> str | None:
+    def unlike(self, camera_of: str, owner: str, case: int, reader: Reader, camera: str = DEFAULT_CAMERA) -> str | None:
         """Look at a still of the camera, from its own port."""
-        remote, secret = self._cameras[camera_of]
+        remote, secret = self._cameras[camera_of, camera]
         still = frames.luma_of_jpeg(remote.get("/still?width=640", {"X-Device-Secret": secret}))
         return unlike(still, reader, {(owner, case)})
 
@@ -184,7 +190,7 @@ class Reference:
         self._remotes["accounts"].post("/operator/integration", {"state": state})
 
     def _provision_devices(self) -> None:
-        hung = {c.owner: c for c in self.topology.with_role("camera")}
+        hung = {(c.owner, c.room or DEFAULT_CAMERA): c for c in self.topology.with_role("camera")}
         devices = [
             {
                 "owner": owner,
@@ -192,15 +198,21 @@ class Reference:
                 "url": f"http://{self._stack.dialled(hung[of].name)}",
                 "secret": hung[of].environment["DEVICE_SECRET"],
             }
-            for owner, name, of, _ in self._desk.devices()
+            for owner, name, *device in self._desk.devices()
+            for of in [(device[0], device[1])]
         ]
         self._remotes[self._relay].post("/operator/provision", {"devices": devices})
 
 
-def topology_of(owners: tuple[str, ...], update: Update | None, choices: Mapping[str, str] | None = None) -> Topology:
+def topology_of(
+    owners: tuple[str, ...],
+    update: Update | None,
+    choices: Mapping[str, str] | None = None,
+    rooms: tuple[str, ...] = (),
+) -> Topology:
     """Return the nodes and links of the home system of these owners, with an update laid over it or as it is."""
     described = tomllib.loads((updates.home_folder() / "home.toml").read_text())
-    made = from_toml(described, owners, choices)
+    made = from_toml(described, owners, choices, rooms)
     # an update of the integration has nothing to stand in front of where the integration is not passed
     return updates.applied(update, made) if (choices or {}).get("path", "integration") == "integration" else made
 

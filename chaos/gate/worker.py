@@ -88,7 +88,7 @@ class Worker:
         self._run: Run | None = None
         self._items: dict[str, pytest.Item] = {}
         self._wrong: list[str] = []
-        self._homes: dict[tuple[str, ...], _Home] = {}
+        self._homes: dict[tuple[tuple[str, ...], tuple[str, ...]], _Home] = {}
         self._doing: Search | Once | None = None
         self._kind: Literal["search", "directed", "again"] = "search"
         self._stop = False
@@ -302,15 +302,16 @@ class Worker:
 
     def _chapter(self, scenario: str, household: type[Household]) -> Chapter:
         """Return the scenario's chapter; those of the same owners begin together, on one control."""
-        home = self._homes.setdefault(household.homes, _Home())
+        home = self._homes.setdefault((household.homes, household.rooms), _Home())
         if scenario not in home.chapters:
             for name, item in self._items.items():
                 other = _household(item)
-                if other is not None and other.homes == household.homes:
+                if other is not None and (other.homes, other.rooms) == (household.homes, household.rooms):
                     began = time.monotonic()
-                    self.run().home(other.homes)
+                    self.run().home(other.homes, rooms=other.rooms)
                     started = time.monotonic()
-                    home.chapters[name] = Chapter(self.run(), other.__name__, other.homes, other.rules_of_age)
+                    rules, rooms = other.rules_of_age, other.rooms
+                    home.chapters[name] = Chapter(self.run(), other.__name__, other.homes, rules, rooms=rooms)
                     home.control_seconds = max(home.control_seconds, time.monotonic() - max(began, started))
         return home.chapters[scenario]
 

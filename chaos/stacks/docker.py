@@ -54,6 +54,7 @@ class DockerStack:
     faults: frozenset[NodeFault] = frozenset(
         {
             "restarted", "rolled out", "rolled back", "emptied", "paused", "detached", "new address", "clock",
+            "picture",
         }
     )  # fmt: skip
     links: Links

@@ -36,7 +36,9 @@ class ProcessStack:
     """Starts each node with this Python, its sources in a folder of the run."""
 
     name = "process"
-    faults: frozenset[NodeFault] = frozenset({"restarted", "rolled out", "rolled back", "emptied", "paused", "clock"})
+    faults: frozenset[NodeFault] = frozenset(
+        {"restarted", "rolled out", "rolled back", "emptied", "paused", "clock", "picture"}
+    )
     links: Links
     parts: Mapping[str, str] = {"python": platform.python_version()}
 

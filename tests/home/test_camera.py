@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -225,3 +226,61 @@ def test_a_slow_viewer_gets_fewer_pictures_and_no_camera_waits_for_it(street: St
         assert owner_of(picture(call(street.cameras["joan"].listen, "/still", X_Device_Secret="of-joan"))) == "joan"
     # the viewer is gone; the camera still answers
     assert call(street.cameras["joan"].operator, "/healthz").status == 200
+
+
+def test_at_night_it_films_grey_and_with_few_bits_it_sends_few(camera: Callable[..., Node]) -> None:
+    key = Key.from_hex("5a" * 32)
+    scene = stamped_jpeg(Badge(case=1, owner=1, camera=1, frame=3, time_ms=5), key)
+    with lens(lambda: scene) as seen:
+        node = camera(seen.address)
+        assert call(node.operator, "/operator/picture").json() == {"night": False, "quality": None}
+        day = still(node, "?width=1024").data
+        wanted = {"night": True, "quality": 10}
+        assert call(node.operator, "/operator/picture", wanted).json() == wanted
+        night = still(node, "?width=1024").data
+        assert call(node.operator, "/operator/picture", {"night": False, "quality": None}).status == 200
+        again = still(node, "?width=1024").data
+    assert [Image.open(io.BytesIO(p)).mode for p in (day, night, again)] == ["RGB", "L", "RGB"]
+    assert len(night) < len(day) / 1.5
+    assert abs(len(again) - len(day)) < len(day) / 20, "its own quality is back"
+    written = np.asarray(Image.open(io.BytesIO(night)))[-16:, -200:]
+    assert written.max() > 200, "the time is burnt in by night too"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, {"night": True}, {"night": "yes", "quality": None}, {"night": False, "quality": 0}]
+    + [{"night": False, "quality": q} for q in (96, 12.5, True, "best")],
+)
+def test_a_picture_that_no_encoder_makes_is_refused_and_the_old_settings_stay(
+    camera: Callable[..., Node], wrong: dict[str, object]
+) -> None:
+    with lens(lambda: flat(COLOURS["ada"])) as seen:
+        node = camera(seen.address)
+        if wrong:
+            wrong.setdefault("quality", 0)
+        answer = call(node.operator, "/operator/picture", wrong)
+        assert (answer.status, "expected {night" in answer.json()["error"]) == (400, True)
+        assert call(node.operator, "/operator/picture").json() == {"night": False, "quality": None}
+
+
+def test_a_clock_that_falls_back_an_hour_while_it_films_goes_on_filming(camera: Callable[..., Node]) -> None:
+    """The end of summer time: what is burnt in says an hour that was there before, and moments follow each other."""
+    now = datetime.now(UTC)
+    berlin = ZoneInfo("Europe/Berlin")
+    hours = (now + timedelta(hours=h) for h in range(24 * 366))
+    change = next(
+        h.replace(minute=0, second=0, microsecond=0)
+        for h in hours
+        if (h.astimezone(berlin).utcoffset(), (h - timedelta(hours=1)).astimezone(berlin).utcoffset())
+        == (timedelta(hours=1), timedelta(hours=2))
+    )
+    with lens(lambda: flat(COLOURS["ada"])) as seen:
+        node = camera(seen.address, FPS="1000")
+        ahead = (change - datetime.now(UTC)).total_seconds() - 1.5
+        call(node.operator, "/operator/clock", {"offset_s": ahead, "time_zone": "Europe/Berlin"})
+        before = _told(node)
+        after = wait_until("summer time is over", lambda: (t := _told(node)).utcoffset() == timedelta(hours=1) and t)
+    assert before.utcoffset() == timedelta(hours=2)
+    assert after.replace(tzinfo=None) < before.replace(tzinfo=None), "what is burnt in goes back"
+    assert after > before

@@ -114,10 +114,10 @@ STEPS: dict[str, tuple[Step, ...]] = {
     ),
     # ada's ticket takes 0.2 s, and is the one that grace's assistant is given
     "asked-twice": (
-        Say("grace"),
+        Say("grace", "nursery"),
         SetConditions("relay.accounts", late(200)),
-        Say("ada"),
-        Say("grace"),
+        Say("ada", "nursery"),
+        Say("grace", "nursery"),
         Clear("relay.accounts"),
     ),
     "lenient-access": (SetConditions("relay.accounts", late(600)), EVERYBODY, Clear("relay.accounts")),

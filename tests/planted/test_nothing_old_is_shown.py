@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.conditions import OUTAGE
-from chaos.plan import Ask, Clear, LetAge, Plan, SetClock, SetConditions
+from chaos.plan import Ask, Clear, LetAge, Plan, SetClock, SetConditions, SetPicture
 from chaos.run import Run, Settings, sentence
 from chaos.verdict import Rules, Verdict, is_leak, judge
 from tests.planted.directed import OWNERS
@@ -17,6 +17,7 @@ PLAN = Plan(
     (
         SetClock("ada.camera", 86_400, "Asia/Tokyo"),  # what it burns in is a day ahead, and nine hours
         SetClock("grace.camera", -31_536_000, "Asia/Kolkata"),
+        SetPicture("ada.camera", night=True, quality=3),
         Ask("ada"),
         Ask("grace"),
         LetAge("ada", 2000),

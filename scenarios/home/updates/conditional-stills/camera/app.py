@@ -2,7 +2,8 @@
 
 Public: ``GET /still?width=``, ``GET /stream?width=&fps=`` and, in H.264, ``GET /video/stream?width=&fps=``, all with
 the header ``X-Device-Secret``.
-Operator: ``GET /healthz``, ``GET /operator/clock``, ``POST /operator/clock`` with ``{offset_s, time_zone}``.
+Operator: ``GET /healthz``, ``GET /operator/clock``, ``POST /operator/clock`` with ``{offset_s, time_zone}``; and
+``/operator/picture`` with ``{night, quality}``.
 """
 
 from __future__ import annotations
@@ -175,9 +176,27 @@ def operator(encoder: Encoder, film: Film) -> web.Application:
         film.forget()  # the next picture tells the new time
         return await clock(request)
 
+    own, chosen = encoder.quality, None
+
+    async def picture(_: web.Request) -> web.Response:
+        return web.json_response({"night": encoder.night, "quality": chosen})
+
+    async def set_picture(request: web.Request) -> web.Response:
+        nonlocal chosen
+        wanted = await node.body(request)
+        night, quality = wanted.get("night"), wanted.get("quality")
+        whole = isinstance(quality, int) and not isinstance(quality, bool)
+        if not isinstance(night, bool) or not (quality is None or (whole and 1 <= quality <= 95)):
+            raise Problem(400, "expected {night: true or false, quality: 1 to 95, or null for the camera's own}")
+        chosen, encoder.night = quality, night
+        encoder.quality = own if quality is None else quality
+        film.forget()
+        return await picture(request)
+
     async def healthy(_: web.Request) -> web.Response:
         return web.json_response({"ready": True})
 
+    app.add_routes([web.get("/operator/picture", picture), web.post("/operator/picture", set_picture)])
     app.add_routes([web.get("/healthz", healthy), web.get("/operator/clock", clock)])
     app.add_routes([web.post("/operator/clock", set_clock)])
     return app

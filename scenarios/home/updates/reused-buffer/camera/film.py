@@ -44,11 +44,15 @@ class Clock:
 
 @dataclass(slots=True)
 class Encoder:
-    """How this camera encodes: JPEG quality, full size, and the clock that it burns in, which can be set."""
+    """How this camera encodes: JPEG quality, full size, and the clock that it burns in, which can be set.
+
+    At `night` it films by infrared light, and sends grey pictures without any chroma.
+    """
 
     quality: int
     size: tuple[int, int]
     clock: Clock
+    night: bool = False
 
     def encode(self, lens: bytes, width: int, at: datetime) -> bytes:
         """Return the lens's picture as a JPEG `width` pixels wide, with the time `at` burnt in."""
@@ -61,6 +65,8 @@ class Encoder:
         picture = seen.convert("YCbCr")
         if picture.size != size:
             picture = _scaled(picture, size)
+        if self.night:
+            picture = picture.getchannel("Y")
         _burn_in(picture, f"{at:%Y-%m-%d %H:%M:%S}")
         out = io.BytesIO()
         # A decoder finds its place again at the next row, whatever became of the last: 2 bytes a row of blocks
@@ -79,7 +85,7 @@ def _burn_in(picture: Image.Image, words: str) -> None:
     # 1/40 of the height: about half a percent of the area
     height = max(8, picture.height // 40)
     edge = (picture.width - height // 2, picture.height - height // 2)
-    white, black = (255, 128, 128), (0, 128, 128)
+    white, black = ((255, 128, 128), (0, 128, 128)) if picture.mode == "YCbCr" else (255, 0)
     font = _font(height)
     ImageDraw.Draw(picture).text(edge, words, fill=white, font=font, anchor="rb", stroke_width=1, stroke_fill=black)
 
