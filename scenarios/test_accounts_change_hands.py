@@ -18,7 +18,7 @@ WORSE = st.sampled_from([conditions.OUTAGE, conditions.BLACK_HOLE]) | conditions
 class AccountsChangeHands(Household):
     homes = ("ada", "grace", "lin")
     motifs = ()
-    cases = 5
+    cases = 4
     rules_of_age = Rules(minimum_strong_asks=1)  # many of its asks must show nothing; what counts is who was shown what
     changed = False
 
@@ -38,6 +38,7 @@ class AccountsChangeHands(Household):
         self.set_conditions(f"{third}.hub", SLIGHTLY)
         self.ask(third)
         if story == "sold":
+            self.ask(owner)
             self.ask(owner, feed="stream")
             turns = [lambda: self.set_conditions(link, under), lambda: self.sell(owner, to=other)]
             for turn in turns if before else reversed(turns):
