@@ -28,7 +28,7 @@ from chaos.packetfaults import (
     Reorder,
     Reset,
 )
-from chaos.segments import ACK, RST, SYN, TCP, Segment, damaged, readdressed, reset, segment, told
+from chaos.segments import ACK, RST, SYN, TCP, UDP, Segment, damaged, readdressed, reset, segment, told
 
 Half: TypeAlias = Literal["client", "server"]
 End: TypeAlias = tuple[bytes, int]
@@ -42,7 +42,7 @@ class Halves(msgspec.Struct, frozen=True):
     """Where a link crosses the namespace: for each half an address of its own and a port.
 
     The port is Toxiproxy's own in the client's half, and in the server's the one that it dials. `spare` is an address
-    of the server's network that nobody has.
+    of the server's network that nobody has. `datagrams` says that it is a link over UDP.
     """
 
     device_dials: bool
@@ -51,6 +51,7 @@ class Halves(msgspec.Struct, frozen=True):
     server: str
     dials: int
     spare: str
+    datagrams: bool = False
 
 
 class Touch(msgspec.Struct, frozen=True):
@@ -99,8 +100,8 @@ class Fates:
 
     def __init__(self, links: Mapping[str, Halves], before: Callable[[str], Sequence[End]] = lambda _: ()) -> None:
         self._links = links
-        self._clients = {(socket.inet_aton(h.client), h.listens): name for name, h in links.items()}
-        self._servers = {(socket.inet_aton(h.server), h.dials): name for name, h in links.items()}
+        self._clients = {(h.datagrams, socket.inet_aton(h.client), h.listens): name for name, h in links.items()}
+        self._servers = {(h.datagrams, socket.inet_aton(h.server), h.dials): name for name, h in links.items()}
         self._spares = {socket.inet_aton(h.spare): name for name, h in links.items()}
         self._faults: dict[str, list[_Handler]] = {}
         self._translations = _Translations()
@@ -132,7 +133,7 @@ class Fates:
         if arriving and (real := self._translations.real(found)) is not None:
             found = segment(readdressed(found, destination=real)) or found
         ours, theirs = (found.destination, found.source) if arriving else (found.source, found.destination)
-        where = self._where(ours, theirs)
+        where = self._where(ours, theirs, datagram=found.protocol == UDP)
         fate = Fate(found.raw)
         if where is None or where[0] not in self._faults:
             return fate
@@ -166,11 +167,13 @@ class Fates:
             case _:
                 return _Placed(fault, halves)
 
-    def _where(self, ours: End, theirs: End) -> tuple[str, Half] | None:
-        if ours in self._clients:
-            return self._clients[ours], "client"
-        link = self._servers.get((ours[0], theirs[1]))
-        return None if link is None else (link, "server")
+    def _where(self, ours: End, theirs: End, *, datagram: bool) -> tuple[str, Half] | None:
+        for kind in (True, False) if datagram else (False,):
+            if (link := self._clients.get((kind, *ours))) is not None:
+                return link, "client"
+            if (link := self._servers.get((kind, ours[0], theirs[1]))) is not None:
+                return link, "server"
+        return None
 
 
 class Held:

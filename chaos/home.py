@@ -191,7 +191,7 @@ class Home:
             self.check_voice()
         if any(isinstance(step, IntegrationStep) for step in plan.elements):
             self.check_integration()
-        known = [k.name for k in self.topology.links]
+        known = [k.name for k in self.topology.over_tcp().links]  # others have no connections that could drop
         for step in plan.elements:
             if isinstance(step, SetConditions):
                 self.links.check(step.link, step.conditions)

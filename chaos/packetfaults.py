@@ -32,6 +32,8 @@ class PacketFault(Disturbance, frozen=True):
 
     NEW_CONNECTIONS: ClassVar[bool] = False
     """Whether only new connections meet it, so that those that are there are dropped when it is set."""
+    STREAMS_ALONE: ClassVar[bool] = False
+    """Whether it touches no datagrams."""
 
     def soonest(self) -> Self:
         """Return this fault with its first place at the first packet that it can touch, to show that it can at all."""
@@ -167,6 +169,7 @@ class Reset(_OneWay, frozen=True, kw_only=True, tag="reset"):
 
     nth: int = 1
     LADDERS: ClassVar = {"nth": NTH}
+    STREAMS_ALONE: ClassVar = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -186,6 +189,7 @@ class HalfOpen(_OneWay, frozen=True, kw_only=True, tag="half_open"):
 
     nth: int = 1
     LADDERS: ClassVar = {"nth": NTH}
+    STREAMS_ALONE: ClassVar = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -231,6 +235,7 @@ class PortReuse(PacketFault, frozen=True, kw_only=True, tag="port_reuse"):
     """
 
     NEW_CONNECTIONS: ClassVar = True
+    STREAMS_ALONE: ClassVar = True
 
     def describe(self) -> str:
         """Return one phrase for a headline."""

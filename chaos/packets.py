@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chaos import netfilter
 from chaos.conditions import Fault
+from chaos.datagrams import Router
 from chaos.errors import Misuse, OwnframeError, Surroundings
 from chaos.fates import Fate, Fates, Function, Halves, Held, Touch
 from chaos.packetfaults import AnyPacketFault, Own
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from scapy.packet import Packet  # noqa: TID251 - here alone
 
 _RULES, _QUEUE = 0, 1
+_ARRIVED, _LEAVING = -1, -2
+"""In the place of a packet's number in the queue: a datagram that is ours now, before it goes on or after."""
 _AT_ONCE = 64
 """Packets whose verdicts go out together; also how long another thread waits at most for a change."""
 _LOOK = 0.5
@@ -62,16 +65,24 @@ class Handles(NamedTuple):
 
 
 class PacketLayer:
-    """Packet faults on the links of one home; `start` before use, `stop` at the end. Threads may share it."""
+    """Packet faults on the links of one home; `start` before use, `stop` at the end. Threads may share it.
+
+    `datagrams` are the addresses of the client and the server of each link over UDP: theirs are sent on from here.
+    """
 
     def __init__(
-        self, handles: Handles, links: Mapping[str, Halves], ends: Callable[[], Sequence[tuple[str, int, str, int]]]
+        self,
+        handles: Handles,
+        links: Mapping[str, Halves],
+        ends: Callable[[], Sequence[tuple[str, int, str, int]]],
+        datagrams: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
         self._handles = handles
         self._links = links
         self._ends = ends
         self._fates = Fates(links, self._before)
         self._held = Held()
+        self._router = Router(links, datagrams or {})
         self._lock = threading.Lock()
         self._changing = threading.Lock()
         self._stop = threading.Event()
@@ -142,6 +153,11 @@ class PacketLayer:
                 self._let(self._held.of(link))
         self.check()
 
+    def redial(self, link: str, server: str) -> None:
+        """Let a UDP link end at another address."""
+        with self._lock:
+            self._router.redial(link, server)
+
     def clear(self) -> None:
         """End every fault, let go what is held, forget what was touched."""
         with self._changing:
@@ -196,7 +212,7 @@ class PacketLayer:
 
     def _watch(self, addresses: frozenset[str]) -> None:
         if addresses != self._watched:
-            message = netfilter.watch(sorted(addresses), self.way, self._next())
+            message = netfilter.watch(sorted(addresses), self.way, self._next(), sorted(self._router.addresses))
             self._ask(message, "the kernel has neither nft_queue nor NFQUEUE of iptables with nft_compat")
             self._watched = addresses
 
@@ -242,6 +258,10 @@ class PacketLayer:
     def _decide(self, packets: Iterator[netfilter.Waiting]) -> None:
         verdicts = bytearray()
         for number, arriving, packet in packets:
+            if arriving and self._router.carries(packet):
+                verdicts += netfilter.drop(number)  # it goes on as another one
+                self._carry(packet, _ARRIVED)
+                continue
             fate = self._fates.see(packet, arriving=arriving, now=time.monotonic())
             if fate.dropped:
                 verdicts += netfilter.drop(number)
@@ -251,8 +271,9 @@ class PacketLayer:
                 if fate.announced is not None:
                     self._announce(fate.announced[0], fate.announced[1][0])
                 verdicts += netfilter.let(number, fate.packet if fate.packet != packet else None)
-                for gone, late in self._held.passed(fate.lane) if fate.lane is not None else ():
-                    verdicts += netfilter.let(gone, late.packet)
+                if fate.lane is not None and (passed := self._held.passed(fate.lane)):
+                    self._tell(verdicts)
+                    self._let(passed)
             if fate.copies:
                 self._tell(verdicts)
                 self._send(fate.copies)
@@ -261,8 +282,34 @@ class PacketLayer:
         self._tell(verdicts)
         del self._fates.touches[:-_KEPT]
 
+    def _carry(self, packet: bytes, stage: int) -> None:
+        """Do to a datagram what is asked for in the half that it is in, and send it on into the other, or away."""
+        fate = self._fates.see(packet, arriving=stage == _ARRIVED, now=time.monotonic())
+        if fate.dropped:
+            pass
+        elif fate.until is not None:
+            self._held.add(stage, fate)
+        else:
+            if fate.announced is not None:
+                self._announce(fate.announced[0], fate.announced[1][0])
+            self._onward(fate.packet, stage)
+            if fate.lane is not None:
+                self._let(self._held.passed(fate.lane))
+        for copy in fate.copies:
+            self._onward(copy, stage)
+
+    def _onward(self, packet: bytes, stage: int) -> None:
+        if stage == _LEAVING:
+            self._send([packet])
+        elif (there := self._router.onward(packet)) is not None:
+            self._carry(there, _LEAVING)
+
     def _let(self, held: Sequence[tuple[int, Fate]]) -> None:
-        self._tell(bytearray(b"".join(netfilter.let(number, fate.packet) for number, fate in held)))
+        waiting = [(number, fate) for number, fate in held if number not in (_ARRIVED, _LEAVING)]
+        self._tell(bytearray(b"".join(netfilter.let(number, fate.packet) for number, fate in waiting)))
+        for number, fate in held:
+            if number in (_ARRIVED, _LEAVING):
+                self._onward(fate.packet, number)
 
     def _tell(self, verdicts: bytearray) -> None:
         if verdicts:
