@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from chaos.errors import Surroundings
 from chaos.fates import End, Halves
-from chaos.segments import UDP, readdressed, segment
+from chaos.segments import UDP, broken, is_broken, readdressed, segment
 
 _FRAGMENT = 0x3FFF
 """Of an IPv4 header's field: that more fragments follow, or where this one belongs."""
@@ -59,12 +59,11 @@ class Router:
         here, (client, server) = self._links[link], self._ends[link]
         if up:
             self._ends[link][0] = found.source[0]  # a client that has moved is answered where it is
-            return readdressed(
-                found, source=(socket.inet_aton(here.server), found.source[1]), destination=(server, here.dials)
-            )
-        return readdressed(
-            found, source=(socket.inet_aton(here.client), here.listens), destination=(client, found.destination[1])
-        )
+            ends = (socket.inet_aton(here.server), found.source[1]), (server, here.dials)
+        else:
+            ends = (socket.inet_aton(here.client), here.listens), (client, found.destination[1])
+        there = readdressed(found, source=ends[0], destination=ends[1])
+        return broken(there, found.header) if is_broken(found) else there
 
     def _where(self, source: End, destination: End) -> tuple[str, bool] | None:
         """Return a packet's link, and whether its client sent it."""

@@ -310,6 +310,11 @@ class Links:
         self._known(link)
         if link in self._datagrams:
             _check_datagrams(link, conditions)
+        elif alone := [f.kind for f in conditions.packets if f.DATAGRAMS_ALONE]:
+            raise Misuse(
+                f"{conditions.describe()} on {link} cannot be done: {', '.join(alone)} is of links over UDP, and this "
+                "is one over TCP"
+            )
         if self._packets is not None:
             self._packets.refuse(conditions.packets)
         elif conditions.packets:
@@ -536,7 +541,7 @@ def _check_datagrams(link: str, conditions: Conditions) -> None:
     if streams := [f.kind for f in conditions.packets if f.STREAMS_ALONE]:
         raise Misuse(
             f"{conditions.describe()} on {link} cannot be done: it is a link over UDP, and {', '.join(streams)} ends "
-            "TCP connections alone; take loss, duplicate, reorder, hold, damage, rebind or own"
+            "TCP connections alone; take loss, duplicate, reorder, hold, damage, rebind, stale or own"
         )
 
 

@@ -45,6 +45,7 @@ _ANNOUNCED_FOR = 1.0
 _IFCONF, _HARDWARE, _IFREQ = 0x8912, 0x8927, 40  # linux/sockios.h; the size of a struct ifreq on 64 bits
 _NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000  # CLONE_NEWUSER, CLONE_NEWNET
 _NETFILTER = 12
+_NAME_SERVER = 53
 _KEPT = 100_000
 """Touches that are remembered of a case, oldest forgotten first."""
 
@@ -80,7 +81,7 @@ class PacketLayer:
         self._handles = handles
         self._links = links
         self._ends = ends
-        self._fates = Fates(links, self._before)
+        self._fates = Fates(links, self._before, _Answers() if datagrams else None)
         self._held = Held()
         self._router = Router(links, datagrams or {})
         self._lock = threading.Lock()
@@ -107,6 +108,8 @@ class PacketLayer:
             netfilter.acknowledged(self._handles.queue.recv(1 << 16), 0)
         except OSError as refused:
             raise _cannot("the kernel has no nfnetlink_queue", refused) from None
+        if any(h.datagrams and h.dials == _NAME_SERVER for h in self._links.values()):
+            _scapy_dns()  # else the first answer would wait for it
         self.way = self._first_way()
         self._handles.queue.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="ownframe-packets", daemon=True)
@@ -167,7 +170,7 @@ class PacketLayer:
             self._watch(frozenset())
             with self._lock:
                 self._let(self._held.all())
-                self._fates.touches.clear()
+                self._fates.forget()
         self.check()
 
     def touched(self, fault: Fault, began: float, ended: float) -> int:
@@ -384,6 +387,49 @@ def _cannot(lack: str, refused: OSError) -> Surroundings:
         f"packets of this run cannot be reached: {lack} ({refused.strerror or refused}); everything but packet faults "
         "works without; ownframe doctor says what this machine has"
     )
+
+
+class _Answers:
+    """Name servers' answers, read and written."""
+
+    def question(self, packet: bytes) -> object:
+        """Return the name (in lower case), type and class that are asked for; None for what is no answer."""
+        dns = _scapy_dns()
+        try:
+            said = dns.DNS(packet[_said_at(packet) :])
+            asked = said.qd[0]
+            if not said.qr or not said.an:
+                return None
+            return bytes(asked.qname).lower(), int(asked.qtype), int(asked.qclass)
+        except Exception:  # noqa: BLE001 - whatever is no DNS; scapy raises of everything
+            return None
+
+    def instead(self, packet: bytes, before: bytes) -> bytes:
+        """Return the answer `packet` with all that `before` said, and its own number and question."""
+        from scapy.layers.inet import IP, UDP  # noqa: PLC0415, TID251
+
+        dns = _scapy_dns()
+        at = _said_at(packet)
+        new, old = dns.DNS(packet[at:]), dns.DNS(before[_said_at(before) :])
+        old.id, old.qd = new.id, new.qd
+        ip, udp = IP(packet), UDP(packet[at - 8 : at])
+        ip.remove_payload()
+        udp.remove_payload()
+        for layer, fields in ((ip, ("len", "chksum")), (udp, ("len", "chksum"))):
+            for field in fields:
+                layer.delfieldval(field)
+        return bytes(ip / udp / old)
+
+
+def _said_at(packet: bytes) -> int:
+    return (packet[0] & 15) * 4 + 8
+
+
+def _scapy_dns() -> Any:
+    # it takes half a second, and only name servers' answers need it
+    from scapy.layers import dns  # noqa: PLC0415, TID251
+
+    return dns
 
 
 def _loaded(name: str) -> Callable[[Packet, int], Any]:

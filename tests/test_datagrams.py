@@ -8,16 +8,20 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from scapy.layers.dns import DNS, DNSQR, DNSRR
 from scapy.layers.inet import IP, TCP, UDP
 
-from chaos import netfilter
+from chaos import conditions, netfilter
 from chaos.conditions import GPRS, OUTAGE, of, packet_fault, toxic
 from chaos.datagrams import Router
 from chaos.disturbance import Way
 from chaos.errors import CannotRunHere, Misuse, Surroundings
 from chaos.fates import Fates, Halves
 from chaos.links import Hop, Links
-from chaos.packetfaults import Loss
+from chaos.packetfaults import Loss, Stale
+from chaos.packets import _Answers
+from chaos.segments import is_broken, segment
 from chaos.stacks.docker import _Plan
 from chaos.stacks.docker_networks import Network
 from chaos.stacks.process import ProcessStack
@@ -57,6 +61,17 @@ def test_each_end_sees_the_other_under_the_namespaces_address_and_the_client_kee
     assert router.carries(DOWN)
     assert ends(router.onward(UP)) == (("10.0.4.2", 6970), ("10.0.4.3", 8000), b"video")
     assert ends(router.onward(DOWN)) == (("10.0.3.2", 8000), ("10.0.3.3", 6970), b"video")
+
+
+def test_what_was_damaged_stays_so_and_what_has_no_checksum_gets_one():
+    router = Router(HALVES, ENDS)
+    torn = bytearray(UP)
+    torn[-1] ^= 1
+    for raw in (bytes(torn), bytes(torn[:26] + b"\0\1" + torn[28:])):
+        there = router.onward(raw)
+        assert is_broken(segment(there))
+    bare = router.onward(bytes(torn[:26] + b"\0\0" + torn[28:]))
+    assert ends(bare)[2] == bytes(torn[28:])
 
 
 def test_who_has_moved_is_found_where_it_is():
@@ -115,6 +130,74 @@ def test_netfilter_is_told_of_datagrams_that_arrive():
     assert len(both) > len(netfilter.watch(["198.18.0.2"], "queue", 1))
 
 
+NAMES = {"names": Halves(True, "10.0.5.2", 53, "10.0.6.2", 53, "10.0.6.6", datagrams=True)}
+
+
+def question(name="ada-camera.", number=7):
+    return DNS(id=number, rd=1, qd=DNSQR(qname=name))
+
+
+def answer(address, name="ada-camera.", number=7):
+    """A name server's answer as it arrives, and what of it matters."""
+    said = DNS(id=number, qr=1, rd=1, ra=1, qd=DNSQR(qname=name), an=DNSRR(rrname=name, rdata=address, ttl=60))
+    return datagram(("10.0.6.3", 53), ("10.0.6.2", 40000), said)
+
+
+def through(fates, raw):
+    """Let an answer cross both halves, and return (number, name, address) as the client gets it."""
+    router = Router(NAMES, {"names": ("10.0.5.3", "10.0.6.3")})
+    here = fates.see(raw, arriving=True, now=0.0).packet
+    there = fates.see(router.onward(here), arriving=False, now=0.0).packet
+    assert ends(there)[:2] == (("10.0.5.2", 53), ("10.0.5.3", 40000))
+    said = DNS(bytes(IP(there)[UDP].payload))
+    return said.id, said.qd[0].qname.decode(), said.an[0].rdata
+
+
+def test_an_answer_is_what_it_was_before_the_fault_with_its_own_number():
+    fates = Fates(NAMES, answers=_Answers())
+    assert through(fates, answer("10.0.0.1")) == (7, "ada-camera.", "10.0.0.1")
+    assert through(fates, answer("10.0.0.2", number=8)) == (8, "ada-camera.", "10.0.0.2")
+    fates.set("names", [Stale(at=(1, 2))])
+    assert through(fates, answer("10.0.0.2", number=9)) == (9, "ada-camera.", "10.0.0.2")
+    assert fates.touches == [], "it says what it said before"
+    assert through(fates, answer("10.0.0.3", number=10)) == (10, "ada-camera.", "10.0.0.2")
+    assert through(fates, answer("10.0.0.3", name="grace-camera.", number=11)) == (11, "grace-camera.", "10.0.0.3")
+    assert through(fates, answer("10.0.0.4", name="GRACE-camera.", number=12)) == (12, "GRACE-camera.", "10.0.0.3")
+    assert through(fates, answer("10.0.0.5", number=13)) == (13, "ada-camera.", "10.0.0.5"), "the third"
+    assert [(t.kind, t.place) for t in fates.touches] == [("stale", 1), ("stale", 2)]
+    fates.set("names", [])
+    assert through(fates, answer("10.0.0.6", number=14)) == (14, "ada-camera.", "10.0.0.6")
+
+
+def test_what_was_said_is_forgotten_with_the_case():
+    fates = Fates(NAMES, answers=_Answers())
+    through(fates, answer("10.0.0.1"))
+    fates.forget()
+    fates.set("names", [Stale(at=(1,), of=1)])
+    assert through(fates, answer("10.0.0.2"))[2] == "10.0.0.2"
+
+
+@pytest.mark.parametrize("data", [bytes(question()), b"\x80" * 40, b"", bytes(12), b"\0\7\x80\0\0\1\0\1" + bytes(20)])
+def test_what_is_no_answer_is_left_as_it_is(data):
+    fates = Fates(NAMES, answers=_Answers())
+    fates.set("names", [Stale(at=(1,), of=1)])
+    raw = datagram(("10.0.6.3", 53), ("10.0.6.2", 40000), data)
+    through_both = [fates.see(raw, arriving=True, now=0.0).packet for _ in range(2)]
+    assert through_both == [raw, raw]
+    assert fates.touches == []
+
+
+def test_stale_answers_are_of_links_over_udp():
+    with pytest.raises(Misuse, match="one over TCP"):
+        links(Layer()).check("ada.camera", of(packet_fault("stale", at=(1,))))
+    links(Layer()).check("ada.camera.rtp", of(packet_fault("stale", at=(1,))))
+
+
+@given(conditions.packet_faults(datagrams=True))
+def test_what_is_drawn_for_datagrams_can_be_had_on_them(fault):
+    links(Layer()).check("ada.camera.rtp", of(fault))
+
+
 class Layer:
     """Notes what it is told."""
 
@@ -136,7 +219,7 @@ def links(packets):
 
 
 @pytest.mark.parametrize(
-    ("conditions", "why"),
+    ("under", "why"),
     [
         (OUTAGE, "outage"),
         (of(toxic("latency", latency=75)), "latency"),
@@ -146,10 +229,10 @@ def links(packets):
         (of(packet_fault("port_reuse")), "port_reuse ends"),
     ],
 )
-def test_what_a_link_over_udp_cannot_have_is_refused_before_anything_runs(conditions, why):
+def test_what_a_link_over_udp_cannot_have_is_refused_before_anything_runs(under, why):
     layer = Layer()
     with pytest.raises(Misuse, match=why):
-        links(layer).set("ada.camera.rtp", conditions)
+        links(layer).set("ada.camera.rtp", under)
     assert layer.told == []
 
 

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
 import time
 from typing import NamedTuple
 
 import pytest
+from scapy.layers.dns import DNS, DNSQR, DNSRR
 
 from chaos.conditions import Fault
 from chaos.disturbance import Way
-from chaos.packetfaults import Damage, Duplicate, Hold, Loss, Own, Rebind, Reorder
+from chaos.packetfaults import Damage, Duplicate, Hold, Loss, Own, Rebind, Reorder, Stale
 
 from . import netns
 
 pytestmark = pytest.mark.live
 COUNT = 200
+_ROOM = 33  # SO_RCVBUFFORCE
 QUIET = 0.3
 """Seconds without a datagram after which none is taken to come; one that is sent on takes 1 ms."""
 
@@ -53,6 +56,7 @@ class Ends(NamedTuple):
 def ends(network, request):
     def bound(address):
         made = network.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        made.setsockopt(socket.SOL_SOCKET, _ROOM, 8 << 20)  # who is looked at afterwards must not have lost any itself
         made.bind((address, 0))
         return made
 
@@ -162,6 +166,46 @@ def test_a_client_that_was_bound_anew_is_seen_elsewhere_and_still_answered(ends)
         assert (answered_from, again) == (to, i)
     assert seen[:2] == [mine, mine]
     assert mine not in seen[2:]
+
+
+def answers(at, say):
+    """Answer each question with the address that `say` has now, until somebody says nothing."""
+    while data := (came := at.recvfrom(512))[0]:
+        asked = DNS(data)
+        record = DNSRR(rrname=asked.qd[0].qname, rdata=say["address"], ttl=60)
+        said = DNS(id=asked.id, qr=1, rd=1, ra=1, qd=asked.qd, an=record)
+        at.sendto(bytes(said), came[1])
+
+
+def resolved(ends, number):
+    """Ask as a resolver does: an answer counts by its number; returns the address and how long it took."""
+    _, to, _ = ends.way(up=True)
+    began = time.monotonic()
+    ends.client.settimeout(2)
+    ends.client.sendto(bytes(DNS(id=number, rd=1, qd=DNSQR(qname="ada-camera"))), to)
+    said = DNS(ends.client.recvfrom(512)[0])
+    assert said.id == number
+    return said.an[0].rdata, time.monotonic() - began
+
+
+def test_a_stale_answer_is_what_was_true_before_and_a_late_one_comes_late(ends):
+    say = {"address": "10.0.0.1"}
+    server = threading.Thread(target=answers, args=(ends.server, say), daemon=True)
+    server.start()
+    assert resolved(ends, 1)[0] == "10.0.0.1"
+    say["address"] = "10.0.0.2"
+    ends.under(of_way(ends, lambda way: Stale(at=(1, 2), way=way), up=False))
+    assert [resolved(ends, i)[0] for i in (2, 3, 4)] == ["10.0.0.1", "10.0.0.1", "10.0.0.2"]
+    assert ends.touched("stale") == 2
+    ends.under(of_way(ends, lambda way: Hold(at=(1,), ms=200, way=way), up=False))
+    assert resolved(ends, 5)[1] >= 0.2
+    assert resolved(ends, 6)[1] < 0.2
+    ends.layer.clear()
+    say["address"] = "10.0.0.3"
+    assert resolved(ends, 7)[0] == "10.0.0.3"
+    ends.client.sendto(b"", ends.way(up=True)[1])
+    server.join(5)
+    assert not server.is_alive()
 
 
 def nothing(packet, number):
