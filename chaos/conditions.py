@@ -447,10 +447,10 @@ def poor(*, packets: bool | None = None) -> st.SearchStrategy[Conditions]:
     )
 
 
-def packet_faults() -> st.SearchStrategy[AnyPacketFault]:
+def packet_faults(*, datagrams: bool = False) -> st.SearchStrategy[AnyPacketFault]:
     """Draw one packet fault: a share of packets or a single one, lost, twice, late, damaged; a connection broken.
 
-    Only a stack that has packet faults can do what is drawn.
+    With `datagrams` it is one that a link over UDP can have. Only a stack that has packet faults can do what is drawn.
     """
     from hypothesis import strategies as st  # noqa: PLC0415 - judging a stored run needs no Hypothesis
 
@@ -474,6 +474,11 @@ def packet_faults() -> st.SearchStrategy[AnyPacketFault]:
     def rungs(kind: type[Disturbance], attribute: str) -> st.SearchStrategy[int]:
         return st.sampled_from(kind.LADDERS[attribute])
 
+    connections: tuple[st.SearchStrategy[AnyPacketFault], ...] = (
+        st.builds(Reset, way=ways, nth=rungs(Reset, "nth")),
+        st.builds(HalfOpen, way=ways, nth=rungs(HalfOpen, "nth")),
+        st.builds(PortReuse),
+    )
     return st.one_of(
         placed(Loss, single),
         placed(Loss, share),
@@ -482,8 +487,6 @@ def packet_faults() -> st.SearchStrategy[AnyPacketFault]:
         placed(Reorder, st.one_of(single, share), by=rungs(Reorder, "by")),
         placed(Hold, st.one_of(single, share), ms=rungs(Hold, "ms")),
         placed(Damage, st.one_of(single, share), byte=st.sampled_from([0, 100, 700]), xor=rungs(Damage, "xor")),
-        st.builds(Reset, way=ways, nth=rungs(Reset, "nth")),
-        st.builds(HalfOpen, way=ways, nth=rungs(HalfOpen, "nth")),
         st.builds(Rebind, nth=rungs(Rebind, "nth"), address=st.booleans()),
-        st.builds(PortReuse),
+        *(() if datagrams else connections),
     )

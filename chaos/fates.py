@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -27,11 +27,13 @@ from chaos.packetfaults import (
     Rebind,
     Reorder,
     Reset,
+    Stale,
 )
-from chaos.segments import ACK, RST, SYN, TCP, Segment, damaged, readdressed, reset, segment, told
+from chaos.segments import ACK, RST, SYN, TCP, UDP, Segment, damaged, readdressed, reset, segment, told
 
 Half: TypeAlias = Literal["client", "server"]
 End: TypeAlias = tuple[bytes, int]
+Lane: TypeAlias = tuple[str, Way, Half]
 OVERTAKEN_WITHIN = 0.1
 """Seconds after which a packet that is to be overtaken goes on, when nothing came that could overtake it."""
 _TRANSLATED = 30_000
@@ -42,7 +44,7 @@ class Halves(msgspec.Struct, frozen=True):
     """Where a link crosses the namespace: for each half an address of its own and a port.
 
     The port is Toxiproxy's own in the client's half, and in the server's the one that it dials. `spare` is an address
-    of the server's network that nobody has.
+    of the server's network that nobody has. `datagrams` says that it is a link over UDP.
     """
 
     device_dials: bool
@@ -51,6 +53,7 @@ class Halves(msgspec.Struct, frozen=True):
     server: str
     dials: int
     spare: str
+    datagrams: bool = False
 
 
 class Touch(msgspec.Struct, frozen=True):
@@ -65,7 +68,7 @@ class Touch(msgspec.Struct, frozen=True):
 
 
 class Fate(msgspec.Struct):
-    """What becomes of one packet: until when it is held, how many of its `lane` (link and way) overtake it first."""
+    """What becomes of one packet: until when it is held, how many of its `lane` overtake it first."""
 
     packet: bytes
     dropped: bool = False
@@ -74,11 +77,22 @@ class Fate(msgspec.Struct):
     behind: int | None = None
     announced: tuple[bytes, End] | None = None
     """An address of nobody's that the packet comes from, and who must learn that it is here."""
-    lane: tuple[str, Way] | None = None
+    lane: Lane | None = None
+    """The link, the way and the half that it is in."""
 
 
 Function: TypeAlias = Callable[[bytes, int], Sequence[bytes]]
 """What `Own` runs: a packet and its number to what goes on instead of it: nothing, itself, another one, several."""
+
+
+class Answers(Protocol):
+    """What is known of name servers' packets; `chaos.packets` knows it."""
+
+    def question(self, packet: bytes) -> object:
+        """Return what an answer is the answer to; None for what is none."""
+
+    def instead(self, packet: bytes, before: bytes) -> bytes:
+        """Return an answer with what another one said."""
 
 
 class Crossing(NamedTuple):
@@ -97,14 +111,21 @@ class Crossing(NamedTuple):
 class Fates:
     """The faults of all links; one thread."""
 
-    def __init__(self, links: Mapping[str, Halves], before: Callable[[str], Sequence[End]] = lambda _: ()) -> None:
+    def __init__(
+        self,
+        links: Mapping[str, Halves],
+        before: Callable[[str], Sequence[End]] = lambda _: (),
+        answers: Answers | None = None,
+    ) -> None:
         self._links = links
-        self._clients = {(socket.inet_aton(h.client), h.listens): name for name, h in links.items()}
-        self._servers = {(socket.inet_aton(h.server), h.dials): name for name, h in links.items()}
+        self._clients = {(h.datagrams, socket.inet_aton(h.client), h.listens): name for name, h in links.items()}
+        self._servers = {(h.datagrams, socket.inet_aton(h.server), h.dials): name for name, h in links.items()}
         self._spares = {socket.inet_aton(h.spare): name for name, h in links.items()}
         self._faults: dict[str, list[_Handler]] = {}
         self._translations = _Translations()
         self._before = before
+        self._answers = answers
+        self._said: dict[str, dict[object, bytes]] = {}
         self.touches: list[Touch] = []
 
     def set(self, link: str, faults: Sequence[AnyPacketFault], functions: Mapping[str, Function] | None = None) -> None:
@@ -132,14 +153,18 @@ class Fates:
         if arriving and (real := self._translations.real(found)) is not None:
             found = segment(readdressed(found, destination=real)) or found
         ours, theirs = (found.destination, found.source) if arriving else (found.source, found.destination)
-        where = self._where(ours, theirs)
+        where = self._where(ours, theirs, datagram=found.protocol == UDP)
         fate = Fate(found.raw)
-        if where is None or where[0] not in self._faults:
+        if where is None:
             return fate
         link, half = where
         from_client = arriving is (half == "client")
+        if arriving and not from_client and self._links[link].datagrams:
+            self._remember(link, found)
+        if link not in self._faults:
+            return fate
         way = Way.UP if from_client is self._links[link].device_dials else Way.DOWN
-        fate.lane = link, way
+        fate.lane = link, way, half
         crossing = Crossing(link, half, way, from_client, (ours, theirs), found, now)
         for handler in self._faults[link]:
             place = handler.see(crossing, fate) if half in handler.halves and not fate.dropped else None
@@ -152,6 +177,26 @@ class Fates:
             fate.packet = readdressed(changed, source=seen)
         return fate
 
+    def forget(self) -> None:
+        """Forget what was touched, and what name servers said: a case is over."""
+        self.touches.clear()
+        self._said.clear()
+
+    def _remember(self, link: str, found: Segment) -> None:
+        """Keep what a name server said: the last of it, and under a fault that needs it the first."""
+        question = self._question(found)
+        if question is not None:
+            kept = self._said.setdefault(link, {})
+            if question not in kept or not any(isinstance(h, _Aged) for h in self._faults.get(link, ())):
+                kept[question] = found.raw
+
+    def _question(self, found: Segment) -> object:
+        head = found.data[:8]
+        # an answer to one question, with at least one record: what is no DNS hardly ever looks so
+        if self._answers is None or len(head) < 8 or not head[2] & 0x80 or head[4:6] != b"\0\1" or head[6:8] == b"\0\0":
+            return None
+        return self._answers.question(found.raw)
+
     def _handler(self, link: str, fault: AnyPacketFault, functions: Mapping[str, Function]) -> _Handler:
         halves = self._links[link]
         match fault:
@@ -161,16 +206,32 @@ class Fates:
                 return _Rebound(fault, halves, self._translations)
             case PortReuse():
                 return _Reused(fault, self._translations, self._before)
+            case Stale():
+                return _Aged(fault, halves, self._stale)
             case Own():
                 return _Owned(fault, halves, functions[fault.function])
             case _:
                 return _Placed(fault, halves)
 
-    def _where(self, ours: End, theirs: End) -> tuple[str, Half] | None:
-        if ours in self._clients:
-            return self._clients[ours], "client"
-        link = self._servers.get((ours[0], theirs[1]))
-        return None if link is None else (link, "server")
+    def _stale(self, link: str, packet: bytes) -> bytes | None:
+        """Return an answer with what was said before; None for what is none, or when nothing other was."""
+        found = segment(packet)
+        question = self._question(found) if found is not None else None
+        before = self._said.get(link, {}).get(question)
+        said = segment(before) if before is not None else None
+        if self._answers is None or found is None or before is None or said is None:
+            return None
+        if said.data[2:] == found.data[2:]:  # but for its number
+            return None
+        return self._answers.instead(packet, before)
+
+    def _where(self, ours: End, theirs: End, *, datagram: bool) -> tuple[str, Half] | None:
+        for kind in (True, False) if datagram else (False,):
+            if (link := self._clients.get((kind, *ours))) is not None:
+                return link, "client"
+            if (link := self._servers.get((kind, ours[0], theirs[1]))) is not None:
+                return link, "server"
+        return None
 
 
 class Held:
@@ -183,7 +244,7 @@ class Held:
         """Hold the packet of that number."""
         self._held.append((number, fate))
 
-    def passed(self, lane: tuple[str, Way]) -> list[tuple[int, Fate]]:
+    def passed(self, lane: Lane) -> list[tuple[int, Fate]]:
         """Return what has been overtaken enough now that a packet of that lane has passed."""
         for _, fate in self._held:
             if fate.lane == lane and fate.behind is not None:
@@ -307,6 +368,31 @@ class _Placed(_Handler):
                 changed = segment(fate.packet)
                 assert changed is not None, "it was one before"
                 fate.packet = damaged(changed, fault.byte, fault.xor, mend=fault.mended)
+        return place
+
+
+class _Aged(_Handler):
+    """A name server's answers as they were before, in the device's half."""
+
+    def __init__(self, fault: Stale, halves: Halves, before: Callable[[str, bytes], bytes | None]) -> None:
+        super().__init__(fault)
+        self.halves = frozenset(["client" if halves.device_dials else "server"])
+        self._stale = fault
+        self._at = frozenset(fault.at)
+        self._counter = _Counter(each=fault.each)
+        self._before = before
+
+    def see(self, crossing: Crossing, fate: Fate) -> int | None:
+        fault = self._stale
+        if crossing.way != fault.way or crossing.from_client:
+            return None
+        instead = self._before(crossing.link, fate.packet)
+        if instead is None:
+            return None
+        place = self._counter.next(crossing)
+        if (place if not fault.of else (place - 1) % fault.of + 1) not in self._at:
+            return None
+        fate.packet = instead
         return place
 
 

@@ -214,7 +214,7 @@ class Home:
             self.check_integration()
         if any(isinstance(step, AccountStep) for step in plan.elements):
             self.desk()
-        known = [k.name for k in self.topology.links]
+        known = [k.name for k in self.topology.over_tcp().links]  # others have no connections that could drop
         for step in plan.elements:
             if isinstance(step, SetConditions):
                 self.links.check(step.link, step.conditions)

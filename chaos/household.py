@@ -195,8 +195,13 @@ class Household(RuleBasedStateMachine):
 
     @property
     def links(self) -> Sequence[str]:
-        """Names of all links of these homes."""
-        return [k.name for k in self._chapter.home.topology.links]
+        """Names of all links of these homes that Toxiproxy carries."""
+        return [k.name for k in self._chapter.home.topology.over_tcp().links]
+
+    @property
+    def datagram_links(self) -> Sequence[str]:
+        """Names of the links over UDP, which have packet faults alone."""
+        return sorted(self._chapter.home.topology.datagrams)
 
     @property
     def nodes(self) -> Sequence[str]:
@@ -412,7 +417,7 @@ class Household(RuleBasedStateMachine):
         home = self._chapter.home
         return Place(
             self.homes,
-            home.topology,
+            home.topology.over_tcp(),
             home.updated,
             tuple(self._troubled()),
             home.contract.changes_accounts,
@@ -526,11 +531,11 @@ class Household(RuleBasedStateMachine):
             case Ask() | GiveUp() | ChangeAccount() | LetAge():
                 self._home(step.home)
             case SetConditions():
-                self._one_of("link", step.link, self.links)
-                if step.conditions.packets:
+                self._one_of("link", step.link, [*self.links, *self.datagram_links])
+                if step.conditions.packets or step.link in self.datagram_links:
                     self._chapter.home.links.check(step.link, step.conditions)
             case ClearStep():
-                self._one_of("link", step.link, self.links)
+                self._one_of("link", step.link, [*self.links, *self.datagram_links])
             case Reconnect():
                 for link in step.links:
                     self._one_of("link", link, self.links)

@@ -29,7 +29,7 @@ from chaos.errors import Misuse, Surroundings, nearest
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from chaos.conditions import Fault
@@ -257,6 +257,9 @@ class Packets(Protocol):
     def set(self, link: str, faults: Sequence[AnyPacketFault]) -> None:
         """Put a link under these faults, in place of those that it was under."""
 
+    def redial(self, link: str, server: str) -> None:
+        """Let a UDP link end at another address."""
+
     def clear(self) -> None:
         """End every fault, and forget what was touched."""
 
@@ -270,8 +273,9 @@ class Packets(Protocol):
 class Links:
     """The links of one home, each a proxy of `toxiproxy`; call `fresh` before use and between cases.
 
-    `packets` does packet faults; where there is none, it is a sentence that says why not. Threads may share it; changes
-    are made one after the other, each in about 10 ms.
+    `packets` does packet faults; where there is none, it is a sentence that says why not. `datagrams` are links over
+    UDP, which have no proxy and packet faults alone. Threads may share it; changes are made one after the other, each
+    in about 10 ms.
     """
 
     def __init__(
@@ -279,19 +283,21 @@ class Links:
         toxiproxy: Server,
         hops: Mapping[str, Hop],
         packets: Packets | str = "these links have no network namespace of their own",
+        datagrams: Iterable[str] = (),
     ) -> None:
         self._server = toxiproxy
         self._hops = dict(hops)
         self._packets = None if isinstance(packets, str) else packets
         self._no_packets = packets if isinstance(packets, str) else ""
         self._lock = threading.Lock()
-        self._now = dict.fromkeys(self._hops, CLEAR)
+        self._datagrams = frozenset(datagrams)
+        self._now = dict.fromkeys([*self._hops, *self._datagrams], CLEAR)
         self.restarts: list[float] = []
         """When (seconds, monotonic) a server that hung was replaced: every connection of every link dropped then."""
 
     @property
     def hops(self) -> Mapping[str, Hop]:
-        """The hop of each link."""
+        """The hop of each link that Toxiproxy carries."""
         return self._hops
 
     @property
@@ -302,6 +308,13 @@ class Links:
     def check(self, link: str, conditions: Conditions) -> None:
         """Raise `Misuse` for an unknown link, or for conditions that cannot be had on it."""
         self._known(link)
+        if link in self._datagrams:
+            _check_datagrams(link, conditions)
+        elif alone := [f.kind for f in conditions.packets if f.DATAGRAMS_ALONE]:
+            raise Misuse(
+                f"{conditions.describe()} on {link} cannot be done: {', '.join(alone)} is of links over UDP, and this "
+                "is one over TCP"
+            )
         if self._packets is not None:
             self._packets.refuse(conditions.packets)
         elif conditions.packets:
@@ -324,7 +337,7 @@ class Links:
         Toxiproxy's own reset stalled for 5 s in 5 of 110 case resets; this in none.
         """
         with self._lock:
-            self._now = dict.fromkeys(self._hops, CLEAR)
+            self._now = dict.fromkeys(self._now, CLEAR)
             if self._packets is not None:
                 self._packets.clear()
             try:
@@ -348,8 +361,9 @@ class Links:
             began = time.monotonic()
             self._now[link] = conditions
             try:
-                self._change(link, conditions)
-                self._compare(link, self._proxy(link))
+                if link not in self._datagrams:
+                    self._change(link, conditions)
+                    self._compare(link, self._proxy(link))
             except _Hung:
                 self._replace_server()
             if self._packets is not None:
@@ -370,6 +384,10 @@ class Links:
         """
         self._known(link)
         with self._lock:
+            if link in self._datagrams:
+                if self._packets is not None:
+                    self._packets.redial(link, upstream.rpartition(":")[0])
+                return
             self._hops[link] = msgspec.structs.replace(self._hops[link], upstream=upstream)
             self._drop(link)
 
@@ -400,15 +418,15 @@ class Links:
             self._replace_server()
 
     def _known(self, link: str) -> None:
-        if link not in self._hops:
-            raise Misuse(f"there is no link {link!r}{nearest(link, list(self._hops))}")
+        if link not in self._now:
+            raise Misuse(f"there is no link {link!r}{nearest(link, list(self._now))}")
 
     def _make_all(self) -> None:
         """Make every proxy on a server that has none, each under its conditions, and read all back in one call."""
         entries = [self._entry(link, enabled=self._now[link].calm) for link in self._hops]
         self._wait_ports_free(lambda: self._server.call("POST", "/populate", entries))
         for link, conditions in self._now.items():
-            if not conditions.calm:
+            if not conditions.calm and link not in self._datagrams:
                 self._change(link, conditions)
         self._check_all()
 
@@ -510,6 +528,21 @@ class Links:
 
     def _proxies(self) -> dict[str, _Proxy]:
         return _read(self._server.call("GET", "/proxies"), dict[str, _Proxy])
+
+
+def _check_datagrams(link: str, conditions: Conditions) -> None:
+    """Raise `Misuse` for what a link over UDP cannot have: nothing of it would happen."""
+    toxics = [t.kind for t in conditions.toxics] + (["an outage"] if conditions.refused else [])
+    if toxics:
+        raise Misuse(
+            f"{conditions.describe()} on {link} cannot be done: it is a link over UDP, which Toxiproxy does not carry "
+            f"({', '.join(toxics)}); give it packet faults alone, such as loss"
+        )
+    if streams := [f.kind for f in conditions.packets if f.STREAMS_ALONE]:
+        raise Misuse(
+            f"{conditions.describe()} on {link} cannot be done: it is a link over UDP, and {', '.join(streams)} ends "
+            "TCP connections alone; take loss, duplicate, reorder, hold, damage, rebind, stale or own"
+        )
 
 
 _HOLDING = ("bandwidth", "slicer")

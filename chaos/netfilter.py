@@ -37,7 +37,7 @@ _IPV4 = socket.AF_INET
 _PREROUTING, _POSTROUTING = 0, 4
 _DROP, _ACCEPT = 0, 1
 _TABLE, _ARRIVES, _LEAVES = b"ownframe\0", b"arrives\0", b"leaves\0"
-_SOURCE, _DESTINATION = 12, 16  # where an IPv4 header has them
+_PROTOCOL, _SOURCE, _DESTINATION = 9, 12, 16  # where an IPv4 header has them
 
 
 class Waiting(NamedTuple):
@@ -61,10 +61,11 @@ def prepare(sequence: int) -> bytes:
     )
 
 
-def watch(addresses: Iterable[str], way: Way, sequence: int) -> bytes:
+def watch(addresses: Iterable[str], way: Way, sequence: int, datagrams: Iterable[str] = ()) -> bytes:
     """Return what lets exactly those packets wait that come to or leave from these addresses of the namespace's own.
 
-    `way` is by which of the kernel's modules (`WAYS`); what it has not got is refused with ENOENT.
+    Of the addresses in `datagrams` those over UDP wait that come to them. `way` is by which of the kernel's modules
+    (`WAYS`); what it has not got is refused with ENOENT.
     """
     wanted = [socket.inet_aton(a) for a in addresses]
     changes = [_message(_DEL_RULE, _attribute(1, _TABLE) + _attribute(2, c)) for c in (_ARRIVES, _LEAVES)]
@@ -72,9 +73,12 @@ def watch(addresses: Iterable[str], way: Way, sequence: int) -> bytes:
         if wanted:
             ours = _expression(b"meta\0", _attribute(1, _be(1)) + _attribute(2, _be(3)))  # to register 1: the mark
             changes.append(_rule(chain, ours, _equal(struct.pack("=I", MARK)), _accept()))
-        for address in wanted:
-            load = b"".join(_attribute(i, _be(n)) for i, n in ((1, 1), (2, 1), (3, place), (4, 4)))
-            changes.append(_rule(chain, _expression(b"payload\0", load), _equal(address), _WAITS[way]))
+        changes += [_rule(chain, _loaded(place, 4), _equal(address), _WAITS[way]) for address in wanted]
+    over_udp = _loaded(_PROTOCOL, 1) + _equal(bytes([socket.IPPROTO_UDP]))
+    changes += [
+        _rule(_ARRIVES, over_udp, _loaded(_DESTINATION, 4), _equal(socket.inet_aton(address)), _WAITS[way])
+        for address in datagrams
+    ]
     return _transaction(sequence, *changes)
 
 
@@ -189,6 +193,12 @@ def _rule(chain: bytes, *expressions: bytes) -> bytes:
 
 def _expression(name: bytes, data: bytes) -> bytes:
     return _nested(1, _attribute(1, name) + _nested(2, data))
+
+
+def _loaded(place: int, size: int) -> bytes:
+    """Load so many bytes of the IPv4 header into register 1."""
+    load = b"".join(_attribute(i, _be(n)) for i, n in ((1, 1), (2, 1), (3, place), (4, size)))
+    return _expression(b"payload\0", load)
 
 
 def _accept() -> bytes:

@@ -32,6 +32,10 @@ class PacketFault(Disturbance, frozen=True):
 
     NEW_CONNECTIONS: ClassVar[bool] = False
     """Whether only new connections meet it, so that those that are there are dropped when it is set."""
+    STREAMS_ALONE: ClassVar[bool] = False
+    """Whether it touches no datagrams."""
+    DATAGRAMS_ALONE: ClassVar[bool] = False
+    """Whether it is of links over UDP alone."""
 
     def soonest(self) -> Self:
         """Return this fault with its first place at the first packet that it can touch, to show that it can at all."""
@@ -158,6 +162,20 @@ class Damage(_Placed, frozen=True, kw_only=True, tag="damage"):
         return f"{self.share()} {'damaged' if self.mended else 'broken'} {self.way}"
 
 
+class Stale(_Placed, frozen=True, kw_only=True, tag="stale"):
+    """In the place of these answers of a name server comes what the same question was answered before.
+
+    Counted are answers that say something else than that alone. What it was before is the last answer of the case until
+    the fault was set, or the first one since.
+    """
+
+    DATAGRAMS_ALONE: ClassVar = True
+
+    def describe(self) -> str:
+        """Return one phrase for a headline."""
+        return f"{self.share()} of names answered as before {self.way}"
+
+
 class Reset(_OneWay, frozen=True, kw_only=True, tag="reset"):
     """The `nth` packet of each connection that carries something is a RST in its place, with its sequence number.
 
@@ -167,6 +185,7 @@ class Reset(_OneWay, frozen=True, kw_only=True, tag="reset"):
 
     nth: int = 1
     LADDERS: ClassVar = {"nth": NTH}
+    STREAMS_ALONE: ClassVar = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -186,6 +205,7 @@ class HalfOpen(_OneWay, frozen=True, kw_only=True, tag="half_open"):
 
     nth: int = 1
     LADDERS: ClassVar = {"nth": NTH}
+    STREAMS_ALONE: ClassVar = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -231,6 +251,7 @@ class PortReuse(PacketFault, frozen=True, kw_only=True, tag="port_reuse"):
     """
 
     NEW_CONNECTIONS: ClassVar = True
+    STREAMS_ALONE: ClassVar = True
 
     def describe(self) -> str:
         """Return one phrase for a headline."""
@@ -253,10 +274,12 @@ class Own(_OneWay, frozen=True, kw_only=True, tag="own"):
         return f"{self.function} {self.way}"
 
 
-AnyPacketFault: TypeAlias = Loss | Duplicate | Reorder | Hold | Damage | Reset | HalfOpen | Rebind | PortReuse | Own
+AnyPacketFault: TypeAlias = (
+    Loss | Duplicate | Reorder | Hold | Damage | Reset | HalfOpen | Rebind | PortReuse | Own | Stale
+)
 PACKET_FAULTS: dict[str, type[PacketFault]] = {
     str(c.__struct_config__.tag): c
-    for c in (Loss, Duplicate, Reorder, Hold, Damage, Reset, HalfOpen, Rebind, PortReuse, Own)
+    for c in (Loss, Duplicate, Reorder, Hold, Damage, Reset, HalfOpen, Rebind, PortReuse, Own, Stale)
 }
 
 

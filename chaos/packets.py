@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chaos import netfilter
 from chaos.conditions import Fault
+from chaos.datagrams import Router
 from chaos.errors import Misuse, OwnframeError, Surroundings
 from chaos.fates import Fate, Fates, Function, Halves, Held, Touch
 from chaos.packetfaults import AnyPacketFault, Own
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from scapy.packet import Packet  # noqa: TID251 - here alone
 
 _RULES, _QUEUE = 0, 1
+_ARRIVED, _LEAVING = -1, -2
+"""In the place of a packet's number in the queue: a datagram that is ours now, before it goes on or after."""
 _AT_ONCE = 64
 """Packets whose verdicts go out together; also how long another thread waits at most for a change."""
 _LOOK = 0.5
@@ -42,6 +45,7 @@ _ANNOUNCED_FOR = 1.0
 _IFCONF, _HARDWARE, _IFREQ = 0x8912, 0x8927, 40  # linux/sockios.h; the size of a struct ifreq on 64 bits
 _NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000  # CLONE_NEWUSER, CLONE_NEWNET
 _NETFILTER = 12
+_NAME_SERVER = 53
 _KEPT = 100_000
 """Touches that are remembered of a case, oldest forgotten first."""
 
@@ -62,16 +66,24 @@ class Handles(NamedTuple):
 
 
 class PacketLayer:
-    """Packet faults on the links of one home; `start` before use, `stop` at the end. Threads may share it."""
+    """Packet faults on the links of one home; `start` before use, `stop` at the end. Threads may share it.
+
+    `datagrams` are the addresses of the client and the server of each link over UDP: theirs are sent on from here.
+    """
 
     def __init__(
-        self, handles: Handles, links: Mapping[str, Halves], ends: Callable[[], Sequence[tuple[str, int, str, int]]]
+        self,
+        handles: Handles,
+        links: Mapping[str, Halves],
+        ends: Callable[[], Sequence[tuple[str, int, str, int]]],
+        datagrams: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
         self._handles = handles
         self._links = links
         self._ends = ends
-        self._fates = Fates(links, self._before)
+        self._fates = Fates(links, self._before, _Answers() if datagrams else None)
         self._held = Held()
+        self._router = Router(links, datagrams or {})
         self._lock = threading.Lock()
         self._changing = threading.Lock()
         self._stop = threading.Event()
@@ -96,6 +108,8 @@ class PacketLayer:
             netfilter.acknowledged(self._handles.queue.recv(1 << 16), 0)
         except OSError as refused:
             raise _cannot("the kernel has no nfnetlink_queue", refused) from None
+        if any(h.datagrams and h.dials == _NAME_SERVER for h in self._links.values()):
+            _scapy_dns()  # else the first answer would wait for it
         self.way = self._first_way()
         self._handles.queue.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="ownframe-packets", daemon=True)
@@ -142,6 +156,11 @@ class PacketLayer:
                 self._let(self._held.of(link))
         self.check()
 
+    def redial(self, link: str, server: str) -> None:
+        """Let a UDP link end at another address."""
+        with self._lock:
+            self._router.redial(link, server)
+
     def clear(self) -> None:
         """End every fault, let go what is held, forget what was touched."""
         with self._changing:
@@ -151,7 +170,7 @@ class PacketLayer:
             self._watch(frozenset())
             with self._lock:
                 self._let(self._held.all())
-                self._fates.touches.clear()
+                self._fates.forget()
         self.check()
 
     def touched(self, fault: Fault, began: float, ended: float) -> int:
@@ -196,7 +215,7 @@ class PacketLayer:
 
     def _watch(self, addresses: frozenset[str]) -> None:
         if addresses != self._watched:
-            message = netfilter.watch(sorted(addresses), self.way, self._next())
+            message = netfilter.watch(sorted(addresses), self.way, self._next(), sorted(self._router.addresses))
             self._ask(message, "the kernel has neither nft_queue nor NFQUEUE of iptables with nft_compat")
             self._watched = addresses
 
@@ -242,6 +261,10 @@ class PacketLayer:
     def _decide(self, packets: Iterator[netfilter.Waiting]) -> None:
         verdicts = bytearray()
         for number, arriving, packet in packets:
+            if arriving and self._router.carries(packet):
+                verdicts += netfilter.drop(number)  # it goes on as another one
+                self._carry(packet, _ARRIVED)
+                continue
             fate = self._fates.see(packet, arriving=arriving, now=time.monotonic())
             if fate.dropped:
                 verdicts += netfilter.drop(number)
@@ -251,8 +274,9 @@ class PacketLayer:
                 if fate.announced is not None:
                     self._announce(fate.announced[0], fate.announced[1][0])
                 verdicts += netfilter.let(number, fate.packet if fate.packet != packet else None)
-                for gone, late in self._held.passed(fate.lane) if fate.lane is not None else ():
-                    verdicts += netfilter.let(gone, late.packet)
+                if fate.lane is not None and (passed := self._held.passed(fate.lane)):
+                    self._tell(verdicts)
+                    self._let(passed)
             if fate.copies:
                 self._tell(verdicts)
                 self._send(fate.copies)
@@ -261,8 +285,34 @@ class PacketLayer:
         self._tell(verdicts)
         del self._fates.touches[:-_KEPT]
 
+    def _carry(self, packet: bytes, stage: int) -> None:
+        """Do to a datagram what is asked for in the half that it is in, and send it on into the other, or away."""
+        fate = self._fates.see(packet, arriving=stage == _ARRIVED, now=time.monotonic())
+        if fate.dropped:
+            pass
+        elif fate.until is not None:
+            self._held.add(stage, fate)
+        else:
+            if fate.announced is not None:
+                self._announce(fate.announced[0], fate.announced[1][0])
+            self._onward(fate.packet, stage)
+            if fate.lane is not None:
+                self._let(self._held.passed(fate.lane))
+        for copy in fate.copies:
+            self._onward(copy, stage)
+
+    def _onward(self, packet: bytes, stage: int) -> None:
+        if stage == _LEAVING:
+            self._send([packet])
+        elif (there := self._router.onward(packet)) is not None:
+            self._carry(there, _LEAVING)
+
     def _let(self, held: Sequence[tuple[int, Fate]]) -> None:
-        self._tell(bytearray(b"".join(netfilter.let(number, fate.packet) for number, fate in held)))
+        waiting = [(number, fate) for number, fate in held if number not in (_ARRIVED, _LEAVING)]
+        self._tell(bytearray(b"".join(netfilter.let(number, fate.packet) for number, fate in waiting)))
+        for number, fate in held:
+            if number in (_ARRIVED, _LEAVING):
+                self._onward(fate.packet, number)
 
     def _tell(self, verdicts: bytearray) -> None:
         if verdicts:
@@ -337,6 +387,49 @@ def _cannot(lack: str, refused: OSError) -> Surroundings:
         f"packets of this run cannot be reached: {lack} ({refused.strerror or refused}); everything but packet faults "
         "works without; ownframe doctor says what this machine has"
     )
+
+
+class _Answers:
+    """Name servers' answers, read and written."""
+
+    def question(self, packet: bytes) -> object:
+        """Return the name (in lower case), type and class that are asked for; None for what is no answer."""
+        dns = _scapy_dns()
+        try:
+            said = dns.DNS(packet[_said_at(packet) :])
+            asked = said.qd[0]
+            if not said.qr or not said.an:
+                return None
+            return bytes(asked.qname).lower(), int(asked.qtype), int(asked.qclass)
+        except Exception:  # noqa: BLE001 - whatever is no DNS; scapy raises of everything
+            return None
+
+    def instead(self, packet: bytes, before: bytes) -> bytes:
+        """Return the answer `packet` with all that `before` said, and its own number and question."""
+        from scapy.layers.inet import IP, UDP  # noqa: PLC0415, TID251
+
+        dns = _scapy_dns()
+        at = _said_at(packet)
+        new, old = dns.DNS(packet[at:]), dns.DNS(before[_said_at(before) :])
+        old.id, old.qd = new.id, new.qd
+        ip, udp = IP(packet), UDP(packet[at - 8 : at])
+        ip.remove_payload()
+        udp.remove_payload()
+        for layer, fields in ((ip, ("len", "chksum")), (udp, ("len", "chksum"))):
+            for field in fields:
+                layer.delfieldval(field)
+        return bytes(ip / udp / old)
+
+
+def _said_at(packet: bytes) -> int:
+    return (packet[0] & 15) * 4 + 8
+
+
+def _scapy_dns() -> Any:
+    # it takes half a second, and only name servers' answers need it
+    from scapy.layers import dns  # noqa: PLC0415, TID251
+
+    return dns
 
 
 def _loaded(name: str) -> Callable[[Packet, int], Any]:

@@ -92,6 +92,19 @@ def readdressed(
     return mended(packet, found.header)
 
 
+def is_broken(found: Segment) -> bool:
+    """Whether a datagram's checksum is wrong, so that its receiver's kernel drops it; one without any is right."""
+    at = found.header + 6
+    return found.raw[at : at + 2] != b"\0\0" and mended(found.raw, found.header)[at : at + 2] != found.raw[at : at + 2]
+
+
+def broken(raw: bytes, header: int) -> bytes:
+    """Return a datagram whose checksum is right with one that is wrong."""
+    packet = bytearray(raw)
+    packet[header + 7] ^= 0xFF if packet[header + 7] != 0xFF else 0x0F  # never 0, which means none
+    return bytes(packet)
+
+
 def told(end: tuple[bytes, int]) -> str:
     """Return an end as ``address:port``."""
     return f"{socket.inet_ntoa(end[0])}:{end[1]}"

@@ -147,7 +147,8 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One hop: `client` dials the port `port` of `server`. It is named for the node at its poor end, the device.
 
     `device` is that node where the name is longer, since the device has several hops. `names` are what the client knows
-    the server by, where that is not for the stack to choose.
+    the server by, where that is not for the stack to choose. Over ``udp`` datagrams go between any port of the client
+    and that one of the server, under the addresses of the TCP link with the same two ends if there is one.
     """
 
     name: str
@@ -156,6 +157,7 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: str
     device: str = ""
     names: tuple[str, ...] = ()
+    protocol: Literal["tcp", "udp"] = "tcp"
 
     @property
     def device_dials(self) -> bool:
@@ -173,6 +175,20 @@ class Topology(msgspec.Struct, frozen=True):
     def node(self, name: str) -> Node:
         """Return the node of that name."""
         return next(n for n in self.nodes if n.name == name)
+
+    @property
+    def datagrams(self) -> frozenset[str]:
+        """Names of the links over UDP; they have packet faults and no toxics."""
+        return frozenset(k.name for k in self.links if k.protocol == "udp")
+
+    def over_tcp(self) -> Topology:
+        """Return this topology with the links alone that Toxiproxy carries."""
+        return Topology(self.owners, self.nodes, tuple(k for k in self.links if k.protocol == "tcp"))
+
+    def beside(self, link: Link) -> Link:
+        """Return the TCP link between the same two ends, or the link itself where there is none."""
+        same = (k for k in self.links if k.protocol == "tcp" and (k.client, k.server) == (link.client, link.server))
+        return next(same, link)
 
     @property
     def rooms(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ revoked was right before, so that whoever goes on handing it out is.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -40,6 +40,7 @@ _COMMON = frozenset(
      "host", "user-agent", "transfer-encoding", "cache-control")
 )  # fmt: skip
 _LINE = 60
+_UNREAD_DATAGRAMS = "over UDP, which is not read"
 
 Read = Callable[[bytes], Reading]
 
@@ -79,7 +80,20 @@ def whence(leak: Judged, topology: Topology, packets: Iterable[Taken], read: Rea
 
     `read` says whom an encoded picture shows; `whole` whether every packet of the case is there.
     """
-    return _Search(leak, topology, talks(connections(packets)), read, whole=whole).run()
+    packets = list(packets)
+    said = talks(connections(packets))
+    for link, half, began in _datagrams(packets, topology.datagrams):
+        said[link, half] = Talk(opaque=((began, _UNREAD_DATAGRAMS),))
+    return _Search(leak, topology, said, read, whole=whole).run()
+
+
+def _datagrams(packets: Iterable[Taken], links: frozenset[str]) -> Iterator[tuple[str, Half, float]]:
+    """Yield each half of a link over UDP on which there was anything, and since when."""
+    seen: set[tuple[str, Half]] = set()
+    for packet in packets:
+        if packet.link in links and (packet.link, packet.half) not in seen:
+            seen.add((packet.link, packet.half))
+            yield packet.link, packet.half, packet.at
 
 
 class _Search:
@@ -349,6 +363,15 @@ class _Search:
         if not came:
             if not any(k.client == node for k in self._topology.links):
                 return ""
+            unread = [
+                (k.name, why)
+                for k in self._topology.links
+                if k.client == node and self._topology.node(k.server).owner is not None
+                and (why := self._unread(k.name, "client", until)) is not None
+            ]  # fmt: skip
+            if unread:
+                self._opaque += unread
+                return f"; how it had come there is not seen: {_listed(unread)}"
             kept = "" if self._whole else ", as far as packets were kept"
             return f"; nothing that it was answered in this case had it{kept}"
         exchange, found = max(came, key=lambda each: (each[1].data == picture.data, each[1].at))

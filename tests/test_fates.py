@@ -176,7 +176,7 @@ def test_half_open_drops_the_rest_both_ways_until_the_ports_are_used_anew():
 def test_a_reset_is_nothing_to_udp():
     fates = under(Reset(nth=1, way=Way.UP))
     raw = packet(half="server", data=b"x", udp=True)
-    assert see(fates, raw, "server") == Fate(raw, lane=("ada.hub", Way.UP))
+    assert see(fates, raw, "server") == Fate(raw, lane=("ada.hub", Way.UP, "server"))
 
 
 @pytest.mark.parametrize("udp", [False, True])
@@ -251,7 +251,7 @@ def test_what_was_touched_is_told_by_connection():
 
 
 def test_held_packets_go_when_overtaken_or_when_their_time_has_come():
-    held, lane, other = Held(), ("ada.hub", Way.UP), ("ada.hub", Way.DOWN)
+    held, lane, other = Held(), ("ada.hub", Way.UP, "client"), ("ada.hub", Way.DOWN, "client")
     held.add(1, Fate(b"a", until=5.0, behind=2, lane=lane))
     held.add(2, Fate(b"b", until=9.0, lane=lane))
     assert held.next() == 5.0

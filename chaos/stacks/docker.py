@@ -132,7 +132,7 @@ class DockerStack:
             packets = pool.submit(self._packets_of, images.base, networks)
             server.start()
         self._containers["toxiproxy"] = server.container
-        self.links = Links(server, hops, packets.result())
+        self.links = _linked(server, hops, packets.result(), topology.datagrams)
         self.links.fresh()
         self._faults = ContainerFaults(plan, networks, self._containers, self.links)
         for wave in waves[1:]:
@@ -244,7 +244,12 @@ class DockerStack:
             container = self._made(("tap", spec), self._labels)
             container.start()
             self._captured(tap.captured(container), networks)
-            layer = PacketLayer(tap.accept(container), self._plan.halves(networks), lambda: sockets.ends(wire.netlink))
+            layer = PacketLayer(
+                tap.accept(container),
+                self._plan.halves(networks),
+                lambda: sockets.ends(wire.netlink),
+                self._plan.datagrams(networks),
+            )
             self._packets = layer
             layer.start()
         except Surroundings as lack:
@@ -384,6 +389,14 @@ class DockerStack:
         return f"nobody listens on {', '.join(silent)}" if silent else None
 
 
+def _linked(
+    server: ContainerToxiproxy, hops: dict[str, Hop], packets: PacketLayer | str, datagrams: frozenset[str]
+) -> Links:
+    if datagrams and isinstance(packets, str):
+        raise Surroundings(f"{', '.join(sorted(datagrams))} cannot be had over UDP: {packets}")
+    return Links(server, hops, packets, datagrams)
+
+
 def _waves(topology: Topology) -> list[list[str]]:
     """Return who is started together: first who needs nobody, then those whose file says whom they wait for."""
     waves = [[n.name for n in topology.nodes if n.container is None]]
@@ -404,28 +417,44 @@ class _Plan:
         self._topology = topology
         ports = itertools.count(_FIRST_PORT)
         self.ports = {(n.name, p): n.numbers.get(p) or next(ports) for n in topology.nodes for p in n.ports}
-        self.listens = {k.name: self.ports[k.server, k.port] if k.names else next(ports) for k in topology.links}
+        self.listens = {
+            k.name: self.ports[k.server, k.port] if k.names or k.protocol == "udp" else next(ports)
+            for k in topology.links
+        }
         # who dials a server by names and ports of its own finds all of them at one address
         self._client_sides = {
             k.name: f"{slug(k.client)}--{slug(k.server)}--client" if k.names else f"{slug(k.name)}--client"
             for k in topology.links
         }
+        self._server_sides = {k.name: _server_side(k.name) for k in topology.links}
+        for link in topology.links:  # what goes over UDP is between the same addresses as what was said of it over TCP
+            if link.protocol == "udp":
+                for sides in (self._client_sides, self._server_sides):
+                    sides[link.name] = sides[topology.beside(link).name]
         self.lenses = {n.name: f"{slug(n.name)}--lens" for n in topology.nodes if _films(n)}
         self.fronts = {n.name: self.lenses.get(n.name, f"{slug(n.name)}--front") for n in topology.nodes}
         self.networks = [_CONTROL, *self.fronts.values()]
-        self.networks += [side for k in topology.links for side in (self._client_side(k.name), _server_side(k.name))]
+        self.networks += [s for k in topology.links for s in (self._client_side(k.name), self._server_side(k.name))]
         self.networks = list(dict.fromkeys(self.networks))
         self.dialled: dict[str, str] = {}
         known: set[tuple[str, str]] = set()
-        for link in topology.links:
+        for link in topology.over_tcp().links:
             # a client that dials one server over two links knows the second by the link's name
             host = slug(link.server) if (link.client, link.server) not in known else slug(link.name)
             known.add((link.client, link.server))
             self.dialled[link.name] = f"{link.names[0] if link.names else host}:{self.listens[link.name]}"
+        for link in topology.links:
+            if link.protocol == "udp":
+                beside = self.dialled.get(topology.beside(link).name, slug(link.name))
+                host = link.names[0] if link.names else beside.partition(":")[0]
+                self.dialled[link.name] = f"{host}:{self.listens[link.name]}"
         self._names = {k.name: k.names for k in topology.links}
 
     def _client_side(self, link: str) -> str:
         return self._client_sides[link]
+
+    def _server_side(self, link: str) -> str:
+        return self._server_sides[link]
 
     def of(self, node: str) -> list[str]:
         """Return the networks of a node; the first is its front."""
@@ -434,13 +463,13 @@ class _Plan:
     def hop_networks(self, node: str) -> list[str]:
         """Return the networks that a node's links cross."""
         sides = [(k.client, self._client_side(k.name)) for k in self._topology.links]
-        sides += [(k.server, _server_side(k.name)) for k in self._topology.links]
+        sides += [(k.server, self._server_side(k.name)) for k in self._topology.links]
         return list(dict.fromkeys(network for end, network in sides if end == node))
 
     def served(self, node: str) -> dict[str, tuple[str, int]]:
         """Return, for each link that ends at a node, its network there and the port that is dialled."""
         links = [k for k in self._topology.links if k.server == node]
-        return {k.name: (_server_side(k.name), self.ports[k.server, k.port]) for k in links}
+        return {k.name: (self._server_side(k.name), self.ports[k.server, k.port]) for k in links}
 
     def has_proxy(self, network: str) -> bool:
         """Whether Toxiproxy is on a network: on every one but the fronts."""
@@ -457,10 +486,10 @@ class _Plan:
         return {
             k.name: Hop(
                 f"{networks[self._client_side(k.name)].proxy}:{self.listens[k.name]}",
-                f"{networks[_server_side(k.name)].node}:{self.ports[k.server, k.port]}",
+                f"{networks[self._server_side(k.name)].node}:{self.ports[k.server, k.port]}",
                 k.device_dials,
             )
-            for k in self._topology.links
+            for k in self._topology.over_tcp().links
         }
 
     def halves(self, networks: dict[str, Network]) -> dict[str, Halves]:
@@ -470,18 +499,27 @@ class _Plan:
                 device_dials=k.device_dials,
                 client=networks[self._client_side(k.name)].proxy,
                 listens=self.listens[k.name],
-                server=networks[_server_side(k.name)].proxy,
+                server=networks[self._server_side(k.name)].proxy,
                 dials=self.ports[k.server, k.port],
-                spare=networks[_server_side(k.name)].nobody,
+                spare=networks[self._server_side(k.name)].nobody,
+                datagrams=k.protocol == "udp",
             )
             for k in self._topology.links
+        }
+
+    def datagrams(self, networks: dict[str, Network]) -> dict[str, tuple[str, str]]:
+        """Return the addresses of the client and the server of each link over UDP."""
+        return {
+            k.name: (networks[self._client_side(k.name)].node, networks[self._server_side(k.name)].node)
+            for k in self._topology.links
+            if k.protocol == "udp"
         }
 
     def called(self, networks: dict[str, Network]) -> dict[str, str]:
         """Return what each address on the links' networks is called."""
         named: dict[str, str] = {}
         for k in self._topology.links:
-            for network, node in ((self._client_side(k.name), k.client), (_server_side(k.name), k.server)):
+            for network, node in ((self._client_side(k.name), k.client), (self._server_side(k.name), k.server)):
                 there = networks[network]
                 named |= {there.node: node, there.proxy: "toxiproxy", there.nobody: "nobody"}
         return named

@@ -104,7 +104,8 @@ class ContainerFaults:
         self._place[node] = place
         for link, (name, port) in self._wiring.served(node).items():
             upstream = f"{self._at(node, place)[name]}:{port}"
-            if self._links.hops[link].upstream != upstream:
+            known = self._links.hops.get(link)  # a link over UDP has no hop
+            if known is None or known.upstream != upstream:
                 self._links.redial(link, upstream)
 
     def _at(self, node: str, place: int) -> dict[str, str]:

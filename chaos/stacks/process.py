@@ -17,7 +17,7 @@ import psutil
 
 from chaos import captures, children, server, sockets
 from chaos.captures import Captures
-from chaos.errors import Misuse, Surroundings
+from chaos.errors import CannotRunHere, Misuse, Surroundings
 from chaos.fates import Halves
 from chaos.links import Hop, Links, Toxiproxy
 from chaos.plan import NodeFault
@@ -58,6 +58,11 @@ class ProcessStack:
         Ports are chosen before anything listens on them. When another process was faster at one, everything is started
         again on others, at most `STARTS` times; what failed for another reason is raised as it is.
         """
+        if topology.datagrams:
+            raise CannotRunHere(
+                f"{', '.join(sorted(topology.datagrams))} cannot be had on --stack process: links over UDP go through "
+                "a network namespace of the run's own, which --stack docker has"
+            )
         self._topology, self._logs = topology, logs
         self._homes = {n.name: home for n in topology.nodes}
         wanted = [(n.name, p) for n in topology.nodes for p in n.ports]

@@ -106,3 +106,11 @@ def layer(of: Namespace, listens: int, dials: int, *, device_dials: bool) -> Pac
     made = PacketLayer(of.handles(), {LINK: halves}, lambda: sockets.ends(of.netlink))
     made.start()
     return made
+
+
+def router(of: Namespace, port: int, *, device_dials: bool = True, client: str = "127.0.0.1") -> PacketLayer:
+    """Return a running packet layer for one link over UDP to that port of `SERVER`."""
+    halves = Halves(device_dials, DIALLED, port, DIALLING, port, SPARE, datagrams=True)
+    made = PacketLayer(of.handles(), {LINK: halves}, lambda: sockets.ends(of.netlink), {LINK: (client, SERVER)})
+    made.start()
+    return made
