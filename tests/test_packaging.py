@@ -54,6 +54,7 @@ NAMED = {
     "www.securitymagazine.com",
     "www.squid-cache.org",
     "www.w3.org",  # the name of SVG
+    "www.fastcompany.com",
 }
 """Hosts that files may name: where something is told, never where something is fetched from by us."""
 

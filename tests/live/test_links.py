@@ -163,7 +163,7 @@ def test_a_server_that_is_killed_in_the_middle_is_one_sentence_with_its_last_lin
     with pytest.raises(Surroundings) as failed:
         hub_wire.links.set("ada.hub", EDGE)
     assert f"Toxiproxy (pid {toxiproxy.pid}) died with exit -9; start the run again" in str(failed.value)
-    assert "Started proxy" in str(failed.value)
+    assert "Starting Toxiproxy" in str(failed.value)  # it may be killed before it has written of its proxies
     with pytest.raises(Surroundings, match="died with exit -9"):
         toxiproxy.check()
     assert not toxiproxy.alive()

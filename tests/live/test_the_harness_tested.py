@@ -57,7 +57,7 @@ def test_every_scenario_fails_when_two_scenes_are_crossed_in_its_cases(a_run, mo
             ada, grace = ("ada", "living-room"), ("grace", "living-room")
             open_now.append(self.scene.crossed({ada: grace, grace: ada}))
             open_now[-1].__enter__()
-            self.wait_filming({"ada": "grace", "grace": "ada"})
+            self.wait_filming({"ada": "grace", "grace": "ada"}, ["living-room"])
         return case
 
     monkeypatch.setattr(home.Home, "case", crossed)
