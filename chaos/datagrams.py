@@ -11,8 +11,8 @@ import socket
 from collections.abc import Mapping
 
 from chaos.errors import Surroundings
-from chaos.fates import End, Halves
-from chaos.segments import UDP, broken, is_broken, readdressed, segment
+from chaos.fates import Crossings, Half, Halves
+from chaos.segments import UDP, Segment, broken, is_broken, readdressed, segment
 
 _FRAGMENT = 0x3FFF
 """Of an IPv4 header's field: that more fragments follow, or where this one belongs."""
@@ -24,8 +24,7 @@ class Router:
     def __init__(self, links: Mapping[str, Halves], ends: Mapping[str, tuple[str, str]]) -> None:
         mine = {name: links[name] for name in ends}
         self._links = mine
-        self._clients = {(socket.inet_aton(h.client), h.listens): name for name, h in mine.items()}
-        self._servers = {(socket.inet_aton(a), h.dials): name for name, h in mine.items() for a in (h.server, h.spare)}
+        self._crossings = Crossings(mine, spares=True)
         self._ends = {name: [socket.inet_aton(a) for a in both] for name, both in ends.items()}
         self.addresses = frozenset(a for h in mine.values() for a in (h.client, h.server))
         """The namespace's own addresses at which datagrams arrive."""
@@ -47,17 +46,17 @@ class Router:
                 "alone; let that node send at most 1,472 bytes at once"
             )
         found = segment(raw)
-        return found is not None and self._where(found.source, found.destination) is not None
+        return found is not None and self._where(found) is not None
 
     def onward(self, raw: bytes) -> bytes | None:
         """Return a packet that arrived as its other end is to get it; None when it is of no link."""
         found = segment(raw)
-        where = self._where(found.source, found.destination) if found is not None and found.protocol == UDP else None
+        where = self._where(found) if found is not None and found.protocol == UDP else None
         if found is None or where is None:
             return None
-        link, up = where
+        link, half = where
         here, (client, server) = self._links[link], self._ends[link]
-        if up:
+        if half == "client":  # its client sent it
             self._ends[link][0] = found.source[0]  # a client that has moved is answered where it is
             ends = (socket.inet_aton(here.server), found.source[1]), (server, here.dials)
         else:
@@ -65,9 +64,5 @@ class Router:
         there = readdressed(found, source=ends[0], destination=ends[1])
         return broken(there, found.header) if is_broken(found) else there
 
-    def _where(self, source: End, destination: End) -> tuple[str, bool] | None:
-        """Return a packet's link, and whether its client sent it."""
-        if (link := self._clients.get(destination)) is not None:
-            return link, True
-        link = self._servers.get((destination[0], source[1]))
-        return None if link is None else (link, False)
+    def _where(self, found: Segment) -> tuple[str, Half] | None:
+        return self._crossings.at(found.destination, found.source, datagrams=True)

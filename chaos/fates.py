@@ -56,6 +56,28 @@ class Halves(msgspec.Struct, frozen=True):
     datagrams: bool = False
 
 
+class Crossings:
+    """Which link a packet crosses, and in which half: by the end that is the namespace's own, and the far one.
+
+    With `spares` also by the address in a server's network that nobody has, which some faults send from.
+    """
+
+    def __init__(self, links: Mapping[str, Halves], *, spares: bool = False) -> None:
+        self._clients: dict[tuple[bool, bytes, int], str] = {}
+        self._servers: dict[tuple[bool, bytes, int], str] = {}
+        for name, here in links.items():
+            self._clients[here.datagrams, socket.inet_aton(here.client), here.listens] = name
+            for ours in (here.server, here.spare)[: 1 + spares]:
+                self._servers[here.datagrams, socket.inet_aton(ours), here.dials] = name
+
+    def at(self, ours: End, theirs: End, *, datagrams: bool) -> tuple[str, Half] | None:
+        """Return the link and its half, of those over UDP or of the others; None for a packet of neither."""
+        if (link := self._clients.get((datagrams, *ours))) is not None:
+            return link, "client"
+        link = self._servers.get((datagrams, ours[0], theirs[1]))
+        return None if link is None else (link, "server")
+
+
 class Touch(msgspec.Struct, frozen=True):
     """A packet that a fault touched: when (seconds, monotonic), on which connection, and which packet it was."""
 
@@ -118,8 +140,7 @@ class Fates:
         answers: Answers | None = None,
     ) -> None:
         self._links = links
-        self._clients = {(h.datagrams, socket.inet_aton(h.client), h.listens): name for name, h in links.items()}
-        self._servers = {(h.datagrams, socket.inet_aton(h.server), h.dials): name for name, h in links.items()}
+        self._crossings = Crossings(links)
         self._spares = {socket.inet_aton(h.spare): name for name, h in links.items()}
         self._faults: dict[str, list[_Handler]] = {}
         self._translations = _Translations()
@@ -226,12 +247,8 @@ class Fates:
         return self._answers.instead(packet, before)
 
     def _where(self, ours: End, theirs: End, *, datagram: bool) -> tuple[str, Half] | None:
-        for kind in (True, False) if datagram else (False,):
-            if (link := self._clients.get((kind, *ours))) is not None:
-                return link, "client"
-            if (link := self._servers.get((kind, ours[0], theirs[1]))) is not None:
-                return link, "server"
-        return None
+        over_udp = self._crossings.at(ours, theirs, datagrams=True) if datagram else None
+        return over_udp or self._crossings.at(ours, theirs, datagrams=False)
 
 
 class Held:

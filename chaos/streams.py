@@ -7,13 +7,12 @@ client said and was told, and what its server was asked and said. Ways are the c
 from __future__ import annotations
 
 import bisect
-import socket
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
-from chaos.fates import End, Half, Halves
+from chaos.fates import Crossings, End, Half, Halves
 from chaos.segments import ACK, FIN, RST, SYN, TCP, UDP, Segment, segment, told
 
 _HALF_OF_ALL = 1 << 31
@@ -35,12 +34,7 @@ class Places:
     """Says of which link's which half a packet is."""
 
     def __init__(self, links: Mapping[str, Halves]) -> None:
-        self._clients: dict[tuple[bool, End], str] = {}
-        self._servers: dict[tuple[bool, End], str] = {}
-        for name, here in links.items():
-            self._clients[here.datagrams, (socket.inet_aton(here.client), here.listens)] = name
-            for ours in {here.server, here.spare}:
-                self._servers[here.datagrams, (socket.inet_aton(ours), here.dials)] = name
+        self._crossings = Crossings(links, spares=True)
 
     def place(self, raw: bytes) -> tuple[str, Half, bool] | None:
         """Return (link, half, whether it goes up), or None for a packet of no link."""
@@ -49,15 +43,11 @@ class Places:
         at = (raw[0] & 15) * 4
         source, destination = raw[12:16], raw[16:20]
         port, to = int.from_bytes(raw[at : at + 2], "big"), int.from_bytes(raw[at + 2 : at + 4], "big")
-        over = raw[9] == UDP
-        for known, half, up in (
-            (self._clients.get((over, (destination, to))), "client", True),
-            (self._clients.get((over, (source, port))), "client", False),
-            (self._servers.get((over, (source, to))), "server", True),
-            (self._servers.get((over, (destination, port))), "server", False),
-        ):
-            if known is not None:
-                return known, half, up  # type: ignore[return-value] # one of the two words above
+        sender, receiver = (source, port), (destination, to)
+        for arriving, ours, theirs in ((True, receiver, sender), (False, sender, receiver)):
+            where = self._crossings.at(ours, theirs, datagrams=raw[9] == UDP)
+            if where is not None:
+                return (*where, arriving is (where[1] == "client"))
         return None
 
 
