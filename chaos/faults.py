@@ -10,7 +10,7 @@ import contextlib
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, assert_never
 
 import msgspec
 
@@ -49,23 +49,24 @@ _WHO_CAN: Mapping[NodeFault, str] = {
 class _Clock(msgspec.Struct, frozen=True):
     offset_s: float
     time_zone: str
+    kind: ClassVar[NodeFault] = "clock"
 
     def __str__(self) -> str:
-        return f"the clock {self.offset_s:+g} s, {self.time_zone}"
+        return f"{self.offset_s:+.10g} s, {self.time_zone}"
 
 
 class _Picture(msgspec.Struct, frozen=True):
     night: bool
     quality: int | None
+    kind: ClassVar[NodeFault] = "picture"
 
     def __str__(self) -> str:
         what = ["grey"] * self.night + ([] if self.quality is None else [f"quality {self.quality}"])
-        return f"the picture {', '.join(what) or 'of its own'}"
+        return ", ".join(what) or "of its own"
 
 
 _Setting: TypeAlias = _Clock | _Picture
-_KINDS: Mapping[type[_Setting], str] = {_Clock: "clock", _Picture: "picture"}
-"""What a camera is told at ``/operator/clock`` and ``/operator/picture``."""
+"""What a camera is told at ``/operator/`` and the setting's kind."""
 
 
 class NodeFaults:
@@ -222,39 +223,37 @@ class NodeFaults:
                 self._tell(node, wanted)
 
     def _set_up(self, step: SetClock | SetPicture) -> None:
-        node, kind = step.node, step.fault
-        if isinstance(step, SetClock):
-            wanted: _Setting = _Clock(step.offset_s, step.time_zone)
-            words = f"{step.offset_s:+d} s, {step.time_zone}"
-        else:
-            wanted = _Picture(step.night, step.quality)
-            words = str(wanted).removeprefix("the picture ")
-        self._wanted[node, kind] = wanted
+        node = step.node
+        wanted: _Setting = (
+            _Clock(step.offset_s, step.time_zone) if isinstance(step, SetClock) else _Picture(step.night, step.quality)
+        )
+        self._wanted[node, wanted.kind] = wanted
         if step.calm:
-            self._now.pop((node, kind), None)
+            self._now.pop((node, wanted.kind), None)
         else:
-            self._now[node, kind] = words
+            self._now[node, wanted.kind] = str(wanted)
         if not self.paused(node):
             self._tell(node, wanted)
 
     def _tell(self, node: str, wanted: _Setting) -> None:
         """Set a camera up; how it was before the first time is kept, and what it says afterwards is compared."""
-        kind = _KINDS[type(wanted)]
-        path = f"/operator/{kind}"
+        path = f"/operator/{wanted.kind}"
         with self._remote(node) as remote:
             try:
                 before = _read(node, remote.get(path), wanted)
-                self._right.setdefault((node, kind), before)
+                self._right.setdefault((node, wanted.kind), before)
                 remote.post(path, wanted)
                 after = _read(node, remote.get(path), wanted)
             except Refused as refused:
                 raise Surroundings(
-                    f"{node} did not take {wanted} ({refused}); a camera offers GET and POST {path} "
+                    f"{node} did not take the {wanted.kind} {wanted} ({refused}); a camera offers GET and POST {path} "
                     "(docs/reference-home.md)"
                 ) from None
         if after != wanted:
-            had = str(after).removeprefix(f"the {kind} ")
-            raise Surroundings(f"{node} was told {wanted} and has {had}; nobody else may set it; start the run again")
+            raise Surroundings(
+                f"{node} was told the {wanted.kind} {wanted} and has {after}; nobody else may set it; start the run "
+                "again"
+            )
 
     @contextlib.contextmanager
     def _remote(self, node: str) -> Iterator[Remote]:
@@ -269,8 +268,7 @@ def _read(node: str, body: bytes, like: _Setting) -> _Setting:
     try:
         return msgspec.json.decode(body, type=type(like))
     except msgspec.DecodeError as wrong:
-        kind = _KINDS[type(like)]
-        raise Surroundings(f"{node} answered what is no {kind}: {wrong}: {body[:200]!r}") from wrong
+        raise Surroundings(f"{node} answered what is no {like.kind}: {wrong}: {body[:200]!r}") from wrong
 
 
 @cache
