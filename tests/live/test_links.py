@@ -35,6 +35,7 @@ from chaos.conditions import (
 )
 from chaos.errors import Misuse, Surroundings
 from chaos.links import Hop, Links, Toxiproxy
+from chaos.waiting import wait_for
 from tests.live.conftest import Ends, Wire, arrives_within, ends_with, receive, wait_until
 
 if TYPE_CHECKING:
@@ -159,11 +160,13 @@ def test_a_users_http_proxy_is_not_asked_for_loopback(monkeypatch: pytest.Monkey
 def test_a_server_that_is_killed_in_the_middle_is_one_sentence_with_its_last_lines(
     toxiproxy: Toxiproxy, hub_wire: Wire
 ) -> None:
+    # it answers before it has written of its proxies
+    wait_for("its proxies in its log", lambda: None if "Started proxy" in toxiproxy.tail() else toxiproxy.tail())
     os.kill(toxiproxy.pid, signal.SIGKILL)
     with pytest.raises(Surroundings) as failed:
         hub_wire.links.set("ada.hub", EDGE)
     assert f"Toxiproxy (pid {toxiproxy.pid}) died with exit -9; start the run again" in str(failed.value)
-    assert "Starting Toxiproxy" in str(failed.value)  # it may be killed before it has written of its proxies
+    assert "Started proxy" in str(failed.value)
     with pytest.raises(Surroundings, match="died with exit -9"):
         toxiproxy.check()
     assert not toxiproxy.alive()
