@@ -273,11 +273,14 @@ class Case:
         step = Unlink(owner, within_ms)
         self._home.check_owner(owner)
         self._home.check_integration()
+        self._end_sessions(step, self._home.contract.end_sessions)
+
+    def _end_sessions(self, step: Unlink | ResetPassword, end: Callable[[str], None]) -> None:
         began = time.monotonic()
-        self._home.contract.end_sessions(owner)
-        ended = time.monotonic()
-        self._record(Unlinked(owner=owner, began=began, ended=ended, within=step.within_ms / 1000))
-        wait_until_clock(ended + step.within_ms / 1000)
+        end(step.owner)
+        ended, within = time.monotonic(), step.within_ms / 1000
+        self._record(Unlinked(owner=step.owner, began=began, ended=ended, within=within))
+        wait_until_clock(ended + within)
 
     def sell(self, owner: str, *, to: str, within_ms: int = Suspend.WITHIN_MS) -> None:
         """Let the owner sell the camera: the account loses it, the bound is waited for, then it is the buyer's.
@@ -322,11 +325,7 @@ class Case:
     def reset_password(self, owner: str, *, within_ms: int = Suspend.WITHIN_MS) -> None:
         """Let the owner take a new password, which the hub at home is told; every session ends, as by `unlink`."""
         step, desk = ResetPassword(owner, within_ms), self._desk(owner)
-        began = time.monotonic()
-        desk.reset_password(owner)
-        ended, within = time.monotonic(), step.within_ms / 1000
-        self._record(Unlinked(owner=owner, began=began, ended=ended, within=within))
-        wait_until_clock(ended + within)
+        self._end_sessions(step, desk.reset_password)
 
     def protect(self, owner: str) -> None:
         """Let the owner turn a second factor on, which whoever signs in from now on needs beside the password."""

@@ -18,7 +18,7 @@ from chaos.errors import Surroundings
 from chaos.history import Asked, ControlSeen, Displayed, Event
 from chaos.home import Home
 from chaos.plan import DEFAULT_CAMERA
-from chaos.topology import Role
+from chaos.topology import Link, Role
 from chaos.verdict import Verdict, judge
 from chaos.waiting import wait_for
 
@@ -92,7 +92,12 @@ def cut_links(home: Home) -> list[Event]:
 
 
 def _count(home: Home) -> int:
-    return len({k.name for o in home.owners for role in _DEVICES for k in home.topology.links_of(role, o)})
+    return len({k.name for o in home.owners for k in _links(home, o)})
+
+
+def _links(home: Home, owner: str) -> list[Link]:
+    """Return the links of the owner's devices."""
+    return [k for role in _DEVICES for k in home.topology.links_of(role, owner)]
 
 
 def _cut(case: Case, links: Mapping[str, Sequence[str]]) -> list[str]:
@@ -131,8 +136,7 @@ def _play_everywhere(case: Case, owners: Iterable[str]) -> None:
 def _told(home: Home, case: Case, owner: str) -> str:
     """Return how each ask of the owner ended, and the last lines of the owner's nodes and of whom they speak to."""
     ends = [e.outcome for e in case.events if isinstance(e, Asked) and e.hub == owner]
-    links = [k for role in _DEVICES for k in home.topology.links_of(role, owner)]
-    nodes = dict.fromkeys(node for k in links for node in (k.client, k.server))
+    nodes = dict.fromkeys(node for k in _links(home, owner) for node in (k.client, k.server))
     tails = [f"last lines of {node}:\n{home.stack.tail(node)}" for node in nodes]
     return "\n".join([f"{owner} asked {len(ends)} times, which ended with {', '.join(ends)}", *tails])
 

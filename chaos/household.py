@@ -530,12 +530,10 @@ class Household(RuleBasedStateMachine):
         match step:
             case Ask() | GiveUp() | ChangeAccount() | LetAge():
                 self._home(step.home)
-            case SetConditions():
+            case SetConditions() | ClearStep():
                 self._one_of("link", step.link, [*self.links, *self.datagram_links])
-                if step.conditions.packets or step.link in self.datagram_links:
+                if isinstance(step, SetConditions) and (step.conditions.packets or step.link in self.datagram_links):
                     self._chapter.home.links.check(step.link, step.conditions)
-            case ClearStep():
-                self._one_of("link", step.link, [*self.links, *self.datagram_links])
             case Reconnect():
                 for link in step.links:
                     self._one_of("link", link, self.links)

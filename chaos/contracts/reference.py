@@ -195,11 +195,10 @@ class Reference:
             {
                 "owner": owner,
                 "camera": name,
-                "url": f"http://{self._stack.dialled(hung[of].name)}",
-                "secret": hung[of].environment["DEVICE_SECRET"],
+                "url": f"http://{self._stack.dialled(hung[home, camera].name)}",
+                "secret": hung[home, camera].environment["DEVICE_SECRET"],
             }
-            for owner, name, *device in self._desk.devices()
-            for of in [(device[0], device[1])]
+            for owner, name, home, camera in self._desk.devices()
         ]
         self._remotes[self._relay].post("/operator/provision", {"devices": devices})
 
