@@ -16,7 +16,7 @@ import socket
 import struct
 import threading
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeAlias
 import msgspec
 
 from chaos.errors import Misuse, Surroundings, nearest
+from chaos.pairing import Pairing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +41,6 @@ _DROP = 0.25
 _LATE = 0.005
 """Seconds within which the kernel's message about a connection's end is here: 0.01 ms, at most 0.2 in 5,000, and 3.9
 with six busy processes on two cores (measured). An ask that a fault ended sooner than this leaves no witness."""
-_DIAL = 1.0
-"""Seconds within which Toxiproxy dials its upstream after accepting: 0.2 ms, more on a starved machine."""
 
 # linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h, linux/tcp.h and net/tcp_states.h
 _NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _DUMP = 4, 20, 0x301
@@ -109,7 +108,6 @@ class _Connection(msgspec.Struct, eq=False):
     ended: tuple[float, float] | None = None
     """Between which instants it ceased to be established."""
     left_by_peer: bool = False
-    gone: float | None = None
     paired: bool = False
 
 
@@ -140,7 +138,9 @@ class Meter:
         self._upstreams: dict[_End, list[str]] = {}
         for link, end in self._ends.items():
             self._upstreams.setdefault(end, []).append(link)
+        self._shared = {end: Pairing() for end, links in self._upstreams.items() if len(links) > 1}
         self._connections: dict[int, _Connection] = {}
+        self._gone: deque[tuple[float, int]] = deque()
         self._pairs_since: dict[tuple[int, int], float] = {}
         self._last: float | None = None
         self._lock = threading.Lock()
@@ -269,8 +269,11 @@ class Meter:
                 self._note(row, now, gone=gone)
             self._last = now
             self._pair(now)
-            for cookie in [k for k, c in self._connections.items() if (c.gone or now) < now - _HORIZON]:
-                del self._connections[cookie]
+            while self._gone and self._gone[0][0] < now - _HORIZON:
+                _, cookie = self._gone.popleft()
+                connection = self._connections.pop(cookie, None)
+                if connection is not None and connection.group in self._shared:
+                    self._shared[connection.group].remove(cookie)
             return now
 
     def _note(self, row: _Row, now: float, *, gone: bool) -> None:
@@ -283,6 +286,9 @@ class Meter:
             if self._last is None:
                 connection.received = received  # when these came is not known
             self._connections[row.cookie] = connection
+            if connection.group in self._shared:
+                self._shared[connection.group].add(row.cookie, connection)
+        before = connection.received, connection.sent
         since, connection.looked = connection.looked, now
         if received > connection.received:
             connection.grown.append((since, now, received - connection.received))
@@ -290,11 +296,13 @@ class Meter:
         if row.sent > connection.sent:
             connection.handed_on.append((since, now, row.sent - connection.sent))
             connection.sent = row.sent
+        if before != (connection.received, connection.sent) and connection.group in self._shared:
+            self._shared[connection.group].moved(row.cookie)
         connection.left_by_peer |= row.state == _CLOSE_WAIT
         if connection.ended is None and (gone or row.state != _ESTABLISHED):
             connection.ended = (since, now)
         if gone:
-            connection.gone = now
+            self._gone.append((now, row.cookie))
 
     def _new(self, row: _Row, now: float, *, gone: bool) -> _Connection | None:
         since = self._last if self._last is not None else -math.inf
@@ -314,44 +322,15 @@ class Meter:
 
     def _pair(self, now: float) -> None:
         """Find out to which link a connection to a shared upstream belongs; samples must agree for a while."""
-        found: set[tuple[int, int]] = set()
-        for group, links in self._upstreams.items():
-            if len(links) > 1:
-                there = [(k, c) for k, c in self._connections.items() if c.group == group and not c.paired]
-                clients = {k: c for k, c in there if c.towards_client}
-                servers = {k: c for k, c in there if not c.towards_client}
-                found |= _pairs(clients, servers)
+        found = [pair for shared in self._shared.values() for pair in shared.sure()]
         self._pairs_since = {pair: self._pairs_since.get(pair, now) for pair in found}
         for (client, server), since in self._pairs_since.items():
             if now - since >= 2 * PERIOD:
                 ends = self._connections[client], self._connections[server]
                 ends[1].link = ends[0].link
                 ends[0].paired = ends[1].paired = True
-
-
-def _pairs(clients: dict[int, _Connection], servers: dict[int, _Connection]) -> set[tuple[int, int]]:
-    """Return which client's connection must belong to which server's.
-
-    Toxiproxy dials right after it accepts, so a pair is seen within `_DIAL` of each other. Of those, a pair is sure
-    when neither end has another candidate, or another with the same numbers of bytes.
-    """
-    near = [
-        (k, s)
-        for s, server in servers.items()
-        for k, client in clients.items()
-        if client.since <= server.seen and server.since <= client.seen + _DIAL
-    ]
-    equal = [
-        (k, s)
-        for k, s in near
-        if clients[k].received == servers[s].sent > 0 and clients[k].sent == servers[s].received > 0
-    ]
-    sure: set[tuple[int, int]] = set()
-    for pairs in (near, equal):
-        of_client = Counter(k for k, _ in pairs)
-        of_server = Counter(s for _, s in pairs)
-        sure |= {(k, s) for k, s in pairs if of_client[k] == of_server[s] == 1}
-    return sure
+                for cookie in (client, server):
+                    self._shared[ends[0].group].remove(cookie)
 
 
 class _Kernel:
