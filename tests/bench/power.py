@@ -7,7 +7,8 @@ goes on.
 
 Ways of searching, on the same homes in the same run:
 
-* ``guided``: the scenario ``test_everything_at_once.py`` as it ships;
+* ``guided``: a scenario as it ships, ``test_everything_at_once.py``; for what only the kill switch, the assistant or a
+  sale brings out, the one that has these;
 * ``unguided``: the same verbs drawn one by one by Hypothesis's own engine, several owners in flight, no motifs;
 * ``one at a time``: random faults, one ask at a time, as a Chaos Toolkit experiment with its Toxiproxy extension does.
 """
@@ -34,17 +35,20 @@ from hypothesis.stateful import rule
 from rich.console import Console
 from rich.table import Table
 
-from chaos import any_home, any_link, any_node_fault, conditions, household, lean, updates
+from chaos import any_home, any_link, any_node_fault, any_room, conditions, household, lean, updates
 from chaos.demo import load, scenario_folder
 from chaos.household import Household
 from chaos.plan import Ask, Clear, Plan, Resume
 from chaos.run import CaseResult, Chapter, Run, Settings
-from chaos.verdict import Rules, Verdict
+from chaos.verdict import Verdict
 from tests.planted.directed import PLANS
 
 SEEDS, CASES = 10, 100
 OWNERS = ("ada", "grace", "lin")
 (EVERYTHING,) = load(scenario_folder() / "test_everything_at_once.py")
+(SUSPENDED,) = load(scenario_folder() / "test_the_integration_is_suspended.py")
+(BY_VOICE,) = load(scenario_folder() / "test_summoned_by_voice.py")
+(SOLD,) = load(scenario_folder() / "test_accounts_change_hands.py")
 
 
 class Unguided(Household):
@@ -113,18 +117,61 @@ class OneAtATime(Household):
         self.clear(link)
 
 
-WAYS: dict[str, tuple[type[Household], str]] = {
-    "guided": (EVERYTHING, lean.BACKEND),
-    "unguided": (Unguided, "hypothesis"),
-    "one at a time": (OneAtATime, "hypothesis"),
+class Switch:
+    """What the vendor does."""
+
+    @rule()
+    def suspends(self):
+        self.suspend()
+
+    @rule(cameras=st.booleans())
+    def restores(self, cameras):
+        self.restore(cameras=cameras)
+
+
+class Voice:
+    """What is said to the hub's assistant."""
+
+    rooms = ("nursery",)
+
+    @rule(home=any_home, room=any_room)
+    def says(self, home, room):
+        self.say(home, camera=room)
+
+
+class Sale:
+    """What owners do with a camera."""
+
+    @rule(owner=any_home, to=any_home)
+    def sells(self, owner, to):
+        if owner != to:
+            self.sell(owner, to=to)
+
+
+PARTS: dict[str, tuple[type[Household], type]] = {
+    "access-grace": (SUSPENDED, Switch),
+    "asked-twice": (BY_VOICE, Voice),
+    "still-by-device": (SOLD, Sale),
 }
+"""Updates that only one part of the incident brings out: the scenario that has it, and its verbs."""
+WAYS = ("guided", "unguided", "one at a time")
+
+
+def way_of(way: str, update: str) -> tuple[type[Household], str]:
+    """Return what is searched with, and which of Hypothesis's engines draws it."""
+    scenario, verbs = next((p for u, p in PARTS.items() if update in (u, f"{u}-fixed")), (EVERYTHING, None))
+    if way == "guided":
+        return scenario, lean.BACKEND
+    base = Unguided if way == "unguided" else OneAtATime
+    mixed = base if verbs is None else type(base.__name__, (verbs, base), {"rules_of_age": scenario.rules_of_age})
+    return mixed, "hypothesis"
 
 
 class Measured(Chapter):
     """A chapter without controls, which the seeds of one home would repeat: what is measured is the search."""
 
-    def __init__(self, run: Run, name: str, *, together: bool) -> None:
-        super().__init__(run, name, OWNERS, Rules())
+    def __init__(self, run: Run, name: str, scenario: type[Household], *, together: bool) -> None:
+        super().__init__(run, name, OWNERS, scenario.rules_of_age, rooms=scenario.rooms)
         self.cases, self.frames, self.foreign = 0, 0, 0
         self.seconds: float | None = None
         self._began = time.monotonic()
@@ -151,8 +198,8 @@ class Measured(Chapter):
 
 def measure(run: Run, update: str, way: str, seed: int, cases: int, *, shrunk: bool) -> dict[str, object]:
     """Search once, shrink what was found if that is wanted, and return what is to be stored."""
-    scenario, backend = WAYS[way]
-    chapter = Measured(run, f"{update}, {way}, {seed}", together=way != "one at a time")
+    scenario, backend = way_of(way, update)
+    chapter = Measured(run, f"{update}, {way}, {seed}", scenario, together=way != "one at a time")
     with backend_of(backend):
         leaked = scenario.hunt(chapter, cases, seeded=seed)
     found: dict[str, object] = {
@@ -209,9 +256,7 @@ def jobs(chosen: Iterable[str]) -> list[tuple[str | None, tuple[str, ...]]]:
     known = {u.name: u.description for u in updates.known().values() if "process" in u.description.stacks}
     wanted = list(chosen) or [n for n, d in known.items() if d.control]
     controls = [c for n in wanted if n in known and (c := known[n].control)]
-    return (
-        [(n, tuple(WAYS)) for n in wanted] + [(c, ("guided",)) for c in dict.fromkeys(controls)] + [(None, ("guided",))]
-    )
+    return [(n, WAYS) for n in wanted] + [(c, ("guided",)) for c in dict.fromkeys(controls)] + [(None, ("guided",))]
 
 
 def work(store: Path, update: str | None, ways: Iterable[str], seeds: int, cases: int, shrunk: int) -> None:
@@ -339,7 +384,7 @@ def main(words: list[str]) -> None:
         "--shrunk", type=int, metavar="N", help="shrink what was found by the first N seeds (default: all), guided"
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=WAYS)
     parser.add_argument("--store", type=Path, default=Path("power.jsonl"))
     parser.add_argument("--one", help=argparse.SUPPRESS)  # a process that was started by this one
     options = parser.parse_args(words)
