@@ -831,7 +831,8 @@ class Case:
         """Return what an ask could cross; a still's exchange is over when it has settled."""
         opened = self._asks[asked.ask]
         until = (opened.until or asked.settled) if asked.feed != "still" else asked.settled
-        way = self._home.links_of(self._way(asked.hub, opened))
+        # what a node suffers is seen on the connections of its links; a link over UDP has none
+        way = tuple(k for k in self._home.links_of(self._way(asked.hub, opened)) if k.protocol == "tcp")
         return Exchange(asked, way, until, signed_in=opened.owner is not None)
 
     def _witness(self, fault: Fault, change: ConditionsSet, opened: _Open, low: float, high: float) -> int:

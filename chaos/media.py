@@ -117,6 +117,20 @@ def live(source: str, patience: float) -> Iterator[frames.Picture | None]:
         raise Unopened(f"{source}: {why}") from broken
 
 
+def luma_of_h264(data: bytes) -> Plane | None:
+    """Return the luma of a picture of H.264 that needs none before it (annex B); None for what cannot be decoded."""
+    context = av.CodecContext.create("h264", "r")
+    context.options = dict(_PLAYED)
+    context.thread_count = 1
+    try:
+        for packet in (av.Packet(data), None):
+            for picture in context.decode(packet):
+                return None if picture.is_corrupt else _plane(picture)
+    except (av.FFmpegError, ValueError):
+        pass
+    return None
+
+
 def _is_file(source: str) -> bool:
     try:
         return stat.S_ISREG(os.stat(source).st_mode)  # noqa: PTH116 - a path that PyAV opens, whatever it looks like

@@ -284,7 +284,7 @@ class Run:
         self.on_case = on_case
         self.update: Update | None = updates.find(settings.update) if settings.update else None
         if self.update is not None:
-            updates.check_runs_here(self.update, settings.stack)
+            updates.check_runs_here(self.update, settings.stack, settings.choices)
         what = "yours" if self.system is not None else self.update.name if self.update else "reference"
         label = f"{settings.stack}-{what}"
         if settings.confirm_on is not None:

@@ -287,11 +287,14 @@ _PLACES = ("camera", "hub")
 def _furnish(tables: dict[str, Any], joins: dict[str, Any], rooms: tuple[str, ...]) -> None:
     """Give every owner a camera more in each of these rooms, which is as the first one is."""
     for room in rooms:
-        first, link = tables["{owner}.camera"], joins["{owner}.camera"]
+        first = tables["{owner}.camera"]
         environment = {k: v.replace(FIRST_ROOM, room) for k, v in first["environment"].items()}
         environment["DEVICE_SECRET"] += f"-{room}"
         tables[f"{{owner}}.{room}"] = {**first, "environment": environment, "room": room}
-        joins[f"{{owner}}.{room}"] = {**link, "server": f"{{owner}}.{room}"}
+        for name, link in list(joins.items()):
+            if link["server"] == "{owner}.camera":
+                ends = {k: f"{{owner}}.{room}" for k in ("server", "device") if link.get(k) == "{owner}.camera"}
+                joins[name.replace("{owner}.camera", f"{{owner}}.{room}")] = link | ends
 
 
 def from_toml(
@@ -303,10 +306,10 @@ def from_toml(
     """Return the topology that a parsed ``home.toml`` describes for these owners.
 
     `choices` takes other nodes in the place of those that the file has first: ``{"display": "chromium"}`` those of the
-    tables ``[display.chromium.node.…]``; see `choices_of`. A choice may also bring nodes and links of its own in the
-    place of those that it is `without`. `rooms` are those in which every owner has a camera more. Raises `Misuse` for
-    an unknown table, field or choice, two nodes or links of one name, a link whose end is no node, or a port that its
-    server does not have.
+    tables ``[display.chromium.node.…]``; see `choices_of`. A choice may also bring links of its own, nodes in the place
+    of those that it is `without`, and more `environment` for others. `rooms` are those in which every owner has a
+    camera more. Raises `Misuse` for an unknown table, field or choice, two nodes or links of one name, a link whose end
+    is no node, or a port that its server does not have.
     """
     check_owners(owners)
     check_rooms(rooms)
@@ -355,6 +358,10 @@ def _choose(described: Mapping[str, Any], what: str, chosen: str, nodes: dict[st
         if name not in nodes and not without:
             raise Misuse(f"home.toml: {what} {chosen} replaces the node {name!r}{nearest(name, list(nodes))}")
         nodes[name] = table
+    for name, more in other.get("environment", {}).items():
+        if name not in nodes:
+            raise Misuse(f"home.toml: {what} {chosen} has an environment for {name!r}{nearest(name, list(nodes))}")
+        nodes[name] = nodes[name] | {"environment": nodes[name].get("environment", {}) | more}
     links |= other.get("link", {})
 
 

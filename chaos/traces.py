@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 import msgspec
 
-from chaos import frames
+from chaos import frames, media, rtp
 from chaos.captures import Capture, Captures
 from chaos.history import Reading
 from chaos.reading import Reader
@@ -70,7 +70,7 @@ class Traces:
 
 def read_picture(data: bytes, reader: Reader) -> Reading:
     """Return whom an encoded picture shows, as far as it came; of what is none, nobody."""
-    plane = frames.luma_of_jpeg(data)
+    plane = media.luma_of_h264(data) if data.startswith(rtp.START) else frames.luma_of_jpeg(data)
     return Reading("blank") if plane is None else reader.read(plane)
 
 

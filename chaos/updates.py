@@ -11,7 +11,7 @@ import hashlib
 import platform
 import shutil
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from chaos.errors import CannotRunHere, Misuse, nearest
-from chaos.topology import Node, Topology
+from chaos.topology import CHOICES, Node, Topology
 
 PINS = "pins.txt"
 """Name of the file in a node's folder that a stack installs over the node's own requirements."""
@@ -75,6 +75,8 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     before: str | None = None
     """The update that this one follows: what is there when it is rolled back. None: the home system as it is."""
     silent_when_healthy: bool = True
+    needs: dict[str, str] = {}
+    """What must be chosen of the home system, such as ``{"camera": "mediamtx"}``; else it changes what nobody runs."""
     files: tuple[File, ...] = ()
     pins: tuple[Pin, ...] = ()
     nodes: tuple[Added, ...] = ()
@@ -156,12 +158,18 @@ def read(folder: Path) -> Update:
     return update
 
 
-def check_runs_here(update: Update, stack: str) -> None:
+def check_runs_here(update: Update, stack: str, choices: Mapping[str, str] | None = None) -> None:
     """Raise `CannotRunHere` when the update does not run on `stack`, or not on this Python (process stack).
 
-    Whether its pins can be had is seen when they are installed.
+    So it does when something else is chosen of the home system than it needs. Whether its pins can be had is seen when
+    they are installed.
     """
     description = update.description
+    for what, needed in description.needs.items():
+        if (chosen := (choices or {}).get(what, CHOICES.get(what))) != needed:
+            raise CannotRunHere(
+                f"update {update.name} cannot run here: it needs --{what} {needed}, and the {what} is {chosen}"
+            )
     if stack not in description.stacks:
         stacks = " or ".join(description.stacks)
         raise CannotRunHere(

@@ -18,10 +18,11 @@ revoked was right before, so that whoever goes on handing it out is.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from chaos import rtp
 from chaos.exchanges import Exchange, Message, Picture, Talk, talks
 from chaos.fates import Half
 from chaos.history import Reading, Sighting
@@ -40,7 +41,6 @@ _COMMON = frozenset(
      "host", "user-agent", "transfer-encoding", "cache-control")
 )  # fmt: skip
 _LINE = 60
-_UNREAD_DATAGRAMS = "over UDP, which is not read"
 
 Read = Callable[[bytes], Reading]
 
@@ -81,19 +81,11 @@ def whence(leak: Judged, topology: Topology, packets: Iterable[Taken], read: Rea
     `read` says whom an encoded picture shows; `whole` whether every packet of the case is there.
     """
     packets = list(packets)
-    said = talks(connections(packets))
-    for link, half, began in _datagrams(packets, topology.datagrams):
-        said[link, half] = Talk(opaque=((began, _UNREAD_DATAGRAMS),))
+    streams = connections(packets)
+    told = rtp.parameters(streams)
+    known = {k.name: told.get(topology.beside(k).name, ()) for k in topology.links}
+    said = talks(streams) | rtp.talks((p for p in packets if p.link in topology.datagrams), known)
     return _Search(leak, topology, said, read, whole=whole).run()
-
-
-def _datagrams(packets: Iterable[Taken], links: frozenset[str]) -> Iterator[tuple[str, Half, float]]:
-    """Yield each half of a link over UDP on which there was anything, and since when."""
-    seen: set[tuple[str, Half]] = set()
-    for packet in packets:
-        if packet.link in links and (packet.link, packet.half) not in seen:
-            seen.add((packet.link, packet.half))
-            yield packet.link, packet.half, packet.at
 
 
 class _Search:
@@ -376,10 +368,9 @@ class _Search:
             return f"; nothing that it was answered in this case had it{kept}"
         exchange, found = max(came, key=lambda each: (each[1].data == picture.data, each[1].at))
         self._note(exchange, found, right=True)
-        words = (
-            f"; {self._whose} had come to it over {exchange.link} (packet {found.first}), in answer to "
-            f"{_line(exchange.request)}"
-        )
+        how = "as" if exchange.speaks == rtp.SPEAKS else "in answer to"
+        line = f"{how} {_line(exchange.request)}"
+        words = f"; {self._whose} had come to it over {exchange.link} (packet {found.first}), {line}"
         put = self._put(exchange.link, found) if exchange.speaks == "Redis" else []
         if put:
             self._note(put[-1], None, right=True, carried=f"put {self._whose} there", packet=put[-1].request.first)

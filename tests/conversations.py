@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scapy.layers.inet import IP, TCP
+from scapy.layers.inet import IP, TCP, UDP
 
 from chaos.fates import Halves
 from chaos.streams import Places, Taken
@@ -13,7 +13,9 @@ MOST = 1400
 
 def halves(topology) -> dict[str, Halves]:
     return {
-        k.name: Halves(k.device_dials, f"10.1.{i}.2", 7000 + i, f"10.2.{i}.2", 8000 + i, f"10.2.{i}.6")
+        k.name: Halves(
+            k.device_dials, f"10.1.{i}.2", 7000 + i, f"10.2.{i}.2", 8000 + i, f"10.2.{i}.6", k.protocol == "udp"
+        )
         for i, k in enumerate(topology.links)
     }
 
@@ -57,6 +59,11 @@ class Conversation:
             self.say(link, port, answer, at + took, up=False)
         return port
 
+    def send(self, link: str, port: int, data: bytes, at: float, *, up: bool = False) -> None:
+        """Let a datagram cross a link over UDP; `port` is the client's."""
+        for here in ("client", "server"):
+            self._packet(link, here, port, data, at + 0.0005 * (up == (here == "server")), up, 0, None)
+
     def _packet(self, link, half, port, data, at, up, sequence, flags) -> None:
         here, i = self.links[link], list(self.links).index(link)
         client, server = (
@@ -65,8 +72,10 @@ class Conversation:
             else ((here.server, port), (f"10.2.{i}.3", here.dials))
         )
         source, destination = (client, server) if up else (server, client)
-        tcp = TCP(sport=source[1], dport=destination[1], seq=sequence, flags=flags)
-        self._made.append((at, link, half, up, bytes(IP(src=source[0], dst=destination[0]) / tcp / data)))
+        over = UDP(sport=source[1], dport=destination[1])
+        if flags is not None:
+            over = TCP(sport=source[1], dport=destination[1], seq=sequence, flags=flags)
+        self._made.append((at, link, half, up, bytes(IP(src=source[0], dst=destination[0]) / over / data)))
 
     @property
     def packets(self) -> list[Taken]:

@@ -139,12 +139,33 @@ def test_a_choice_replaces_the_nodes_that_it_has_and_no_other():
     assert from_toml(REFERENCE, OWNERS, {"display": "headless"}) == first
 
 
+def test_a_choice_may_tell_other_nodes_more_also_those_of_another_choice():
+    chosen = from_toml(REFERENCE, OWNERS, {"display": "chromium", "camera": "mediamtx"})
+    for owner in OWNERS:
+        told = chosen.node(f"{owner}.hub").environment
+        assert (told["ASK_TOTAL"], told["SCREEN"]) == ("2.5", "chromium")
+    assert "ASK_TOTAL" not in from_toml(REFERENCE, OWNERS).node("ada.hub").environment
+
+
+def test_the_camera_behind_mediamtx_speaks_rtsp_over_the_link_that_it_has_and_video_goes_beside_it():
+    links = {k.name: k for k in from_toml(REFERENCE, OWNERS, {"camera": "mediamtx"}).links}
+    assert (links["ada.camera"].port, links["ada.camera"].protocol) == ("rtsp", "tcp")
+    for name in ("rtp", "rtcp"):
+        beside = links[f"ada.camera.{name}"]
+        assert (beside.client, beside.server, beside.port, beside.protocol) == ("relay", "ada.camera", name, "udp")
+        assert not beside.device_dials
+    rooms = {k.name: k for k in from_toml(REFERENCE, OWNERS, {"camera": "mediamtx"}, ("nursery",)).links}
+    assert (rooms["ada.nursery"].server, rooms["ada.nursery"].port) == ("ada.nursery", "rtsp")
+    assert (rooms["ada.nursery.rtp"].server, rooms["ada.nursery.rtp"].device) == ("ada.nursery", "ada.nursery")
+
+
 @pytest.mark.parametrize(
     ("described", "choices", "told"),
     [
         (REFERENCE, {"display": "cromium"}, "no display 'cromium'; did you mean 'chromium'"),
         (changed("display/x/node/moon", {}), {"display": "x"}, "display x replaces the node 'moon'"),
         (changed("display/x/node/relay", {"rol": 1}), {"display": "x"}, "node relay: "),
+        (changed("display/x/environment/relais", {}), {"display": "x"}, "an environment for 'relais'; did you mean"),
     ],
 )
 def test_a_choice_that_there_is_not_is_refused(described, choices, told):

@@ -342,6 +342,14 @@ def test_an_update_for_another_python_cannot_run_here_unless_a_container_has_it(
     updates.check_runs_here(update, "docker")
 
 
+def test_an_update_of_what_is_not_chosen_cannot_run_here():
+    update = updates.find("rtsp-over-udp")
+    for choices in (None, {}, {"camera": "motion"}):
+        with pytest.raises(CannotRunHere, match="rtsp-over-udp cannot run here: it needs --camera mediamtx, and the"):
+            updates.check_runs_here(update, "docker", choices)
+    updates.check_runs_here(update, "docker", {"camera": "mediamtx", "display": "chromium"})
+
+
 def test_without_nodes_of_its_own_an_update_leaves_the_topology(home):
     topology = from_toml(tomllib.loads((updates.home_folder() / "home.toml").read_text()), ("ada", "grace", "lin"))
     assert updates.applied(None, topology) == topology

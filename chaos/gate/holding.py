@@ -48,9 +48,9 @@ class Gate:
         compose = _own(options)
         stack = options.stack if compose is None else "docker"
         update = updates.find(options.update) if options.update else None
-        if update is not None:
-            updates.check_runs_here(update, stack)
         choices = {name: value for name, value in options.chosen.items() if name != "confirm_on"}
+        if update is not None:
+            updates.check_runs_here(update, stack, choices)
         for chosen in (choices, {"display": options.confirm_on} if options.confirm_on else {}):
             topology_of(("ada", "grace", "lin"), update, chosen)  # raises Misuse for what there is not
         accepted = () if options.accepted is None else acceptances.read(options.accepted)

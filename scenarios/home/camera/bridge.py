@@ -27,7 +27,7 @@ import aiohttp
 from aiohttp import web
 from others import KINDS, Camera
 
-from common import node
+from common import ffmpeg, node
 from common.node import Problem
 
 LARGEST = 16 * 2**20
@@ -87,6 +87,9 @@ class Bridge:
         """
         while True:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
+                if self._camera.pictures:
+                    await self._look_at_output()
+                    raise ConnectionError("its output is over")
                 quiet = aiohttp.ClientTimeout(total=None, sock_read=STARTS_WITHIN)
                 async with self._session.get(self._camera.stream, timeout=quiet) as answer:
                     parts = aiohttp.MultipartReader.from_response(answer)
@@ -95,6 +98,15 @@ class Bridge:
                             self._came(bytes(await part.read()))
             self._came(None)
             await asyncio.sleep(AGAIN)
+
+    async def _look_at_output(self) -> None:
+        async with ffmpeg.pictures(self._camera.pictures) as pictures:
+            while True:
+                async with asyncio.timeout(STARTS_WITHIN):
+                    picture = await anext(pictures, None)
+                if picture is None:
+                    return
+                self._came(picture)
 
     def _came(self, picture: bytes | None) -> None:
         self.films = picture is not None
@@ -105,6 +117,8 @@ class Bridge:
 
     async def still(self) -> bytes:
         """Return one picture as the program gave it; a `Problem` 503 when it gives none."""
+        if self._camera.pictures:
+            return await self._next_of_output()
         timeout = aiohttp.ClientTimeout(total=self._patience)
         try:
             async with self._session.get(self._camera.still, timeout=timeout) as answer:
@@ -120,6 +134,17 @@ class Bridge:
         if not picture:
             raise Problem(503, "the program gave an empty picture")
         return bytes(picture)
+
+    async def _next_of_output(self) -> bytes:
+        viewer: asyncio.Queue[bytes | None] = asyncio.Queue(1)
+        self._viewers.add(viewer)
+        try:
+            picture = await _next(viewer, self._patience)
+        finally:
+            self._viewers.discard(viewer)
+        if picture is None:
+            raise Problem(503, "the program gives no pictures")
+        return picture
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Hand on each picture of the program from now on, until either side ends it; what broke has no last chunk."""

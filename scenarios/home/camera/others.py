@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import ffmpeg, node
+
 RATE = 5
 """Pictures a second; three of them then leave room for the rest of a home on two cores."""
 _MOTION = """# written by camera/others.py
@@ -48,12 +50,16 @@ _ENCODE = (
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """What is run, and where on this machine it gives a picture, a stream of them, and H.264 in MP4 if it has that."""
+    """What is run, and where on this machine it gives a picture, a stream of them, and H.264 in MP4 if it has that.
+
+    What gives no pictures over HTTP has a program that writes them to its output instead, `pictures`.
+    """
 
     command: tuple[str, ...]
-    still: str
-    stream: str
+    still: str = ""
+    stream: str = ""
     video: str | None = None
+    pictures: tuple[str, ...] = ()
 
 
 def motion(lens: str, folder: Path, port: Callable[[], int]) -> Camera:
@@ -97,5 +103,40 @@ def go2rtc(lens: str, folder: Path, port: Callable[[], int]) -> Camera:
     )
 
 
-KINDS: dict[str, Callable[[str, Path, Callable[[], int]], Camera]] = {"motion": motion, "go2rtc": go2rtc}
+def mediamtx(lens: str, folder: Path, port: Callable[[], int]) -> Camera:  # noqa: ARG001 - its ports are known
+    """Return FFmpeg behind MediaMTX: H.264 that others play over RTSP, in TCP or UDP, with the device's secret."""
+    (_, rtsp), secret = node.address("RTSP"), node.text("DEVICE_SECRET")
+    film = f"rtsp://127.0.0.1:{rtsp}/film"
+    # who begins to look need not wait for the next picture that stands for itself: each does
+    encode = _ENCODE.format(lens=lens, rate=RATE).format(output=film).replace(" -g 3 ", " -g 1 ")
+    anything = [{"action": action, "path": ""} for action in ("publish", "read", "api")]
+    settings = {
+        "logLevel": "warn",
+        "authInternalUsers": [
+            {"user": "any", "pass": "", "ips": ["127.0.0.1/32"], "permissions": anything},
+            {"user": "relay", "pass": secret, "ips": [], "permissions": [{"action": "read", "path": "film"}]},
+        ],
+        "rtspAddress": node.text("RTSP"),
+        "rtpAddress": node.text("RTP"),
+        "rtcpAddress": node.text("RTCP"),
+        "rtspTransports": ["udp", "tcp"],
+        "api": True,
+        "apiAddress": "127.0.0.1:9997",
+        "rtmp": False,
+        "hls": False,
+        "webrtc": False,
+        "srt": False,
+        "paths": {"film": {"runOnInit": f"ffmpeg -hide_banner -v error {encode}", "runOnInitRestart": True}},
+    }
+    told = folder / "mediamtx.yml"
+    told.write_text(json.dumps(settings))  # JSON is YAML
+    look = (*ffmpeg.PROGRAM, "-rtsp_transport", "tcp", *ffmpeg.READS, "-i", film, *ffmpeg.WRITES)
+    return Camera(("mediamtx", str(told)), pictures=look)
+
+
+KINDS: dict[str, Callable[[str, Path, Callable[[], int]], Camera]] = {
+    "motion": motion,
+    "go2rtc": go2rtc,
+    "mediamtx": mediamtx,
+}
 """From a lens's address, a folder to write settings in, and what gives free ports, to a camera."""
