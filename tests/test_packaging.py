@@ -25,6 +25,7 @@ NAMED = {
     "developers.home.google.com",
     "distributed.dask.org",
     "docs.aiohttp.org",
+    "ffmpeg.org",
     "forums.wyze.com",
     "github.blog",
     "github.com",
