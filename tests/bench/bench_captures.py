@@ -114,7 +114,9 @@ def _lost() -> dict[str, float | int]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
         sink.bind(("127.0.0.1", 0))
         port, count = sink.getsockname()[1], RATE * SECONDS
-        made = captures.loopback({"x": Halves(True, "127.0.0.1", port, "127.0.0.1", 1, "127.0.0.1", datagrams=True)}, {"x": ("a", "b")})
+        made = captures.loopback(
+            {"x": Halves(True, "127.0.0.1", port, "127.0.0.1", 1, "127.0.0.1", datagrams=True)}, {"x": ("a", "b")}
+        )
         try:
             made.begin()
             command = [sys.executable, "-c", BLAST, str(port), str(RATE), str(count)]
