@@ -10,10 +10,10 @@ the faults.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from chaos.case import Case, in_parallel, wait_until_clock
-from chaos.conditions import CLEAR, OUTAGE
+from chaos.conditions import CLEAR, OUTAGE, Way, of, packet_fault
 from chaos.errors import Surroundings
 from chaos.history import Asked, ControlSeen, Displayed, Event
 from chaos.home import Home
@@ -25,6 +25,8 @@ from chaos.waiting import wait_for
 _DEVICES: tuple[Role, ...] = ("camera", "hub")
 CROSSED = "crossed scenes"
 CUT = "cut links"
+NO_DATAGRAM = of(*(packet_fault("loss", way=way, at=(1,), of=1) for way in Way))
+"""What cuts a link over UDP, which Toxiproxy cannot refuse."""
 IN_FLIGHT = 0.25
 """Seconds after a cut in which a picture filmed before it may still arrive: a frame's time plus one camera buffer."""
 TOGETHER = 3
@@ -77,7 +79,7 @@ def cut_links(home: Home) -> list[Event]:
         for role in _DEVICES:
             links = {o: [k.name for k in home.topology.links_of(role, o)] for o in owners}
             try:
-                missed += _cut(case, links)
+                missed += _cut(case, links, home.topology.datagrams)
             except Surroundings as failed:
                 told = [_told(home, case, o) for o in owners if not _advances(case, o)]
                 raise Surroundings("\n".join([str(failed), *told])) from failed
@@ -100,12 +102,12 @@ def _links(home: Home, owner: str) -> list[Link]:
     return [k for role in _DEVICES for k in home.topology.links_of(role, owner)]
 
 
-def _cut(case: Case, links: Mapping[str, Sequence[str]]) -> list[str]:
+def _cut(case: Case, links: Mapping[str, Sequence[str]], datagrams: Collection[str]) -> list[str]:
     """Play a stream for each owner, cut the owner's links, and return what was filmed after that."""
     _play_everywhere(case, links)
     every = [link for of_owner in links.values() for link in of_owner]
     for link in every:
-        case.set_conditions(link, OUTAGE)
+        case.set_conditions(link, NO_DATAGRAM if link in datagrams else OUTAGE)
     cut = time.monotonic()
     wait_until_clock(cut + IN_FLIGHT + WATCHED)
     missed = [

@@ -18,14 +18,14 @@ from .docker_home import OWNERS, engine, running_home
 
 pytestmark = [pytest.mark.live, pytest.mark.docker, pytest.mark.timeout(600)]  # images are built by the first tests
 CAMERAS = os.environ.get("OWNFRAME_TEST_CAMERAS", "motion").split()
-"""Each needs an image of its own, 690 MB of Debian's packages. ``OWNFRAME_TEST_CAMERAS="motion go2rtc"`` tries both:
-go2rtc's takes a minute of Go as well."""
+"""Each needs an image of its own, 690 MB of Debian's packages. ``OWNFRAME_TEST_CAMERAS="motion go2rtc"`` tries both,
+as CI does: go2rtc's takes a minute of Go as well. `mediamtx` is tried in ``test_rtsp.py``."""
 EVERYBODY = AskTogether(tuple(Ask(o) for o in OWNERS))
 CAUSE = (Ask("grace"), SetConditions("ada.camera", OUTAGE), Ask("ada"), Clear("ada.camera"))
 """What shows december-26: somebody's picture in the memory, and a camera that is gone."""
 
 
-@pytest.fixture(scope="module", params=CAMERAS)
+@pytest.fixture(scope="module", params=[c for c in CAMERAS if c != "mediamtx"])
 def home(request, tmp_path_factory):
     """A home with december-26, so that there is something to find, and to roll back."""
     engine()

@@ -18,9 +18,13 @@ ENDS_WITHIN = 1.0
 """Seconds that a program has to end by itself, such as to say goodbye to whom it speaks with."""
 _END = b"\xff\xd9"
 READS = (
-    "-threads", "1", "-fflags", "nobuffer", "-flags", "low_delay", "-fpsprobesize", "0", "-analyzeduration", "100000",
+    "-threads", "1", "-fflags", "nobuffer", "-flags", "low_delay",
+    "-fpsprobesize", "0", "-probesize", "32", "-analyzeduration", "0",
 )  # fmt: skip
-"""What FFmpeg is told of a live source: by itself it looks into twenty pictures first, and each thread keeps one."""
+"""What FFmpeg is told of a live source: by itself it looks into twenty pictures first, and each thread keeps one.
+
+With these its first picture of five a second is there after 0.6 s, and without a limit of what it looks into after 1.2
+to 2 s (measured)."""
 WRITES = ("-an", "-threads", "1", "-fps_mode", "passthrough", "-c:v", "mjpeg", "-q:v", "4", "-f", "image2pipe", "-")
 PROGRAM = ("ffmpeg", "-hide_banner", "-nostdin", "-v", "error")
 
