@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import threading
 import time
-import urllib.parse
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -31,16 +35,30 @@ WITHIN = 30.0
 """Seconds until a browser that was just started shows something, and both of its pictures were seen."""
 
 
-def test_each_camera_that_it_shows_is_read_and_the_end_of_the_browser_is_a_gap():
+class _Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def served(folder: Path):
+    """Serve a folder on loopback: a page from elsewhere, or of no address, may not load what is on loopback."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Silent, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_each_camera_that_it_shows_is_read_and_the_end_of_the_browser_is_a_gap(tmp_path):
     client = engine()
     image = Images(client, home_folder(), print).nodes(["hub/chromium/Dockerfile"])["hub/chromium/Dockerfile"]
     key, port = Key.fresh(), free_ports(1)[0]
     reader = Reader(Register(OWNERS, ("living-room",)), (key,))
-    with SceneServer(OWNERS, ("living-room",), key) as scene:
+    with SceneServer(OWNERS, ("living-room",), key) as scene, served(tmp_path) as site:
         scene.case = 7
         lenses = [scene.offer((owner, "living-room"), "mjpeg", "127.0.0.1") for owner in ("lin", "grace")]
-        page = "data:text/html," + urllib.parse.quote(PAGE.format(first=lenses[0], then=lenses[1]))
-        words = [*KIOSK, f"--remote-debugging-port={port}", page]
+        (tmp_path / "kiosk.html").write_text(PAGE.format(first=lenses[0], then=lenses[1]))
+        words = [*KIOSK, f"--remote-debugging-port={port}", f"{site}/kiosk.html"]
         container = client.containers.run(image, words, network_mode="host", environment={"HOME": "/tmp"}, detach=True)
         try:
             seen = _watched(port, reader, container)
@@ -55,7 +73,7 @@ def _watched(port: int, reader: Reader, container) -> list[tuple[str, int]]:
     end = time.monotonic() + WITHIN
     while True:
         try:
-            screen = opened("ada", f"chromium:127.0.0.1:{port}#page=data:text")
+            screen = opened("ada", f"chromium:127.0.0.1:{port}#page=kiosk.html")
             break
         except Surroundings:
             assert time.monotonic() < end, container.logs().decode()[-2000:]
