@@ -85,6 +85,7 @@ def test_a_judge_that_says_nothing_is_inconclusive(a_run, monkeypatch):
 def test_a_witness_that_sees_nothing_is_inconclusive(a_run, monkeypatch):
     monkeypatch.setattr(sockets.Meter, "moved", lambda *_: 0)
     monkeypatch.setattr(sockets.Meter, "dropped", lambda *_: 0)
+    monkeypatch.setattr(sockets.Meter, "ended", lambda *_: 0)
     with pytest.raises(Inconclusive, match="asks met a fault and displayed own content"):
         SCENARIOS[0].check(a_run, name="empty witness")
 

@@ -50,13 +50,12 @@ _ENCODE = (
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """What is run, and where on this machine it gives a picture, a stream of them, and H.264 in MP4 if it has that.
+    """What is run, and where on this machine it gives a stream of pictures, and H.264 in MP4 if it has that.
 
     What gives no pictures over HTTP has a program that writes them to its output instead, `pictures`.
     """
 
     command: tuple[str, ...]
-    still: str = ""
     stream: str = ""
     video: str | None = None
     pictures: tuple[str, ...] = ()
@@ -68,7 +67,7 @@ def motion(lens: str, folder: Path, port: Callable[[], int]) -> Camera:
     told = folder / "motion.conf"
     told.write_text(_MOTION.format(folder=folder, lens=lens, rate=RATE, port=at))
     base = f"http://127.0.0.1:{at}"
-    return Camera(("motion", "-c", str(told)), f"{base}/current", f"{base}/stream")
+    return Camera(("motion", "-c", str(told)), f"{base}/stream")
 
 
 def go2rtc(lens: str, folder: Path, port: Callable[[], int]) -> Camera:
@@ -97,7 +96,6 @@ def go2rtc(lens: str, folder: Path, port: Callable[[], int]) -> Camera:
     base = f"http://127.0.0.1:{api}/api"
     return Camera(
         ("go2rtc", "-config", str(told)),
-        f"{base}/frame.jpeg?src=pictures",
         f"{base}/stream.mjpeg?src=pictures",
         f"{base}/stream.mp4?src=film",
     )
