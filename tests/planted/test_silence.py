@@ -19,6 +19,7 @@ from chaos.plan import Ask, AskTogether, Plan
 from chaos.run import Run, Settings
 from chaos.verdict import Verdict, judge
 from tests.live.docker_home import engine
+from tests.live.test_cameras import CAMERAS
 
 pytestmark = pytest.mark.live
 
@@ -32,9 +33,20 @@ AT_LENGTH = {None: 2_000, "december-26": 2_000}
 ROUNDS = 10
 """Rounds a case: a hub keeps every raster of a case, and a case of eight hubs and ten rounds is 150 MB of them."""
 
-HEALTHY = Plan(EIGHT, (AskTogether(tuple(Ask(o) for o in EIGHT)),) * ROUNDS)
+FEWER = {"rtsp-over-udp": (3, 60)}
+"""Homes, and frames: eight cameras that encode and eight players are more than two cores can do."""
+
+
+def marks(update: str | None, stack: str) -> list[pytest.MarkDecorator]:
+    """Return with whom a test runs, and whether its cameras are wanted; see ``tests/live/test_cameras.py``."""
+    camera = updates.find(update).description.needs.get("camera") if update else None
+    absent = camera is not None and camera not in CAMERAS
+    why = f"NOT RUN: needs OWNFRAME_TEST_CAMERAS to name {camera}"
+    return [pytest.mark.xdist_group(GROUPS[stack]), pytest.mark.skipif(absent, reason=why)]
+
+
 SILENT = [
-    pytest.param(name, stack, id=name or "reference", marks=pytest.mark.xdist_group(GROUPS[stack]))
+    pytest.param(name, stack, id=name or "reference", marks=marks(name, stack))
     for name, stack in [
         (None, "process"),
         *(
@@ -80,12 +92,15 @@ def test_on_clear_links_nobody_sees_a_stranger(tmp_path, update, stack):
     elif update and not SpecifierSet(updates.find(update).description.python).contains(platform.python_version()):
         pytest.skip(f"{update} needs another Python")
     given = patient(update, tmp_path / "patient") if update == "edge-cache" else update
-    with Run(Settings(update=given, stack=stack, evidence=tmp_path)) as run:
-        home = run.home(EIGHT)
+    count, wanted = FEWER.get(update, (len(EIGHT), max(AT_LENGTH.get(update, 0), DISPLAYED)))
+    owners = EIGHT[:count]
+    healthy = Plan(owners, (AskTogether(tuple(Ask(o) for o in owners)),) * ROUNDS)
+    needs = updates.find(update).description.needs if update else {}
+    with Run(Settings(update=given, stack=stack, evidence=tmp_path, **needs)) as run:
+        home = run.home(owners)
         counts = dict.fromkeys(Verdict, 0)
-        wanted = max(AT_LENGTH.get(update, 0), DISPLAYED)
         while sum(n for v, n in counts.items() if v is not Verdict.BLANK) < wanted:
-            for judged in judge(home.execute(HEALTHY)):
+            for judged in judge(home.execute(healthy)):
                 counts[judged.verdict] += 1
     assert {v.word: n for v, n in counts.items() if n and v not in (Verdict.OWN, Verdict.BLANK)} == {}
     assert counts[Verdict.OWN] >= wanted
