@@ -28,8 +28,8 @@ GROUPS = {"process": "eight homes", "docker": "docker"}
 EIGHT = ("ada", "grace", "lin", "joan", "mary", "rosa", "tove", "vera")
 DISPLAYED = int(os.environ.get("OWNFRAME_SILENCE_FRAMES", "160"))
 """Frames; ``OWNFRAME_SILENCE_FRAMES=2000 pytest tests/planted/test_silence.py`` is what the documentation quotes."""
-AT_LENGTH = {None: 2_000, "december-26": 2_000}
-"""Watched for so many frames in any case: the reference, and the update of the incident."""
+AT_LENGTH = {None: 2_000}
+"""Watched for so many frames in any case: the reference."""
 ROUNDS = 10
 """Rounds a case: a hub keeps every raster of a case, and a case of eight hubs and ten rounds is 150 MB of them."""
 
