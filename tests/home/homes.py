@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from typing import Any, Self
 
 import urllib3
 from PIL import Image
+
+DIES_WITH_US = (setpriv, "--pdeathsig", "KILL", "--") if (setpriv := shutil.which("setpriv")) else ()
+"""A worker of pytest-xdist that is ended by Ctrl-C tears nothing down."""
 
 HOME = Path(__file__).parents[2] / "scenarios" / "home"
 COLOURS = {
@@ -83,7 +87,7 @@ class Node:
         self.listen = environment.get("LISTEN", "")
         with log.open("ab") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, program],
+                [*DIES_WITH_US, sys.executable, program],
                 cwd=home,
                 env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | environment,
                 stdin=subprocess.DEVNULL,
