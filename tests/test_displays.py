@@ -16,7 +16,7 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from chaos import frames
-from chaos.displays import Raster, Shown, chromium
+from chaos.displays import Gap, Raster, Shown, chromium
 from chaos.displays.chromium import Chromium
 from chaos.displays.journal import Journal
 from chaos.displays.screens import opened
@@ -381,11 +381,30 @@ def test_what_returns_is_shown_again_and_time_never_runs_back():
 def test_a_screen_that_was_lost_shows_nothing_until_it_is_seen_again():
     journal = Journal("ada", decode)
     journal.show(1.0, b"a")
-    journal.lose(2.0)
-    journal.lose(2.5)
+    journal.lose(2.0, "it went away")
+    journal.lose(2.5, "it refused")
     assert [(s.at, s.until) for s in journal.collect()] == [(1.0, 2.0)]
+    assert not journal.stands
+    journal.found(3.0)
     journal.show(3.0, b"a")
     assert [(s.at, s.until) for s in journal.collect()][-1] == (3.0, None)
+    assert journal.stands
+    assert journal.gaps() == [Gap(2.0, 3.0, "it refused")]
+    assert journal.gaps() == []
+
+
+def test_a_gap_that_is_not_over_is_told_in_parts():
+    journal = Journal("ada", decode)
+    began = time.monotonic()
+    journal.lose(began, "it went away")
+    (first,) = journal.gaps()
+    (second,) = journal.gaps()
+    assert (first.at, second.at) == (began, first.until)
+    journal.found(second.until + 1)
+    assert [(g.at, g.until) for g in journal.gaps()] == [(second.until, second.until + 1)]
+    journal.lose(5.0, "again")
+    journal.clear()
+    assert journal.gaps() == []
 
 
 def test_what_is_no_picture_is_told_when_it_is_looked_at():

@@ -61,8 +61,6 @@ class Chromium:
         self._closing = False
         self._attached = threading.Event()
         self._why = "nothing was tried yet"
-        self._lost_at: float | None = None
-        self._losing = threading.Lock()
         self._stale_until = 0.0
         """Seconds since 1970: what was filmed before is known already."""
         self._drawn_at: float | None = None
@@ -99,12 +97,7 @@ class Chromium:
 
     def gaps(self) -> list[Gap]:
         """Return when the browser was gone, is gone until now, or drew something that was not taken."""
-        found = self._journal.gaps()
-        with self._losing:
-            if self._lost_at is not None:  # and cannot be seen now
-                began, self._lost_at = self._lost_at, max(time.monotonic(), self._lost_at)
-                found.append(Gap(began, self._lost_at, self._why))
-        return found
+        return self._journal.gaps()
 
     def restarted(self) -> None:
         """Attach to the browser that runs now, and begin again with what it shows."""
@@ -143,14 +136,10 @@ class Chromium:
             self._page = None
             if self._drop.is_set():  # whoever restarted the hub knows that it was away
                 self._drop.clear()
-                with self._losing:
-                    self._lost_at = None
-                    self._journal.clear()
+                self._journal.clear()
             else:
-                with self._losing:
-                    if self._lost_at is None and self._attached.is_set():
-                        self._lost_at = time.monotonic()
-                        self._journal.lose(self._lost_at)
+                if self._attached.is_set():
+                    self._journal.lose(time.monotonic(), self._why)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._drop.wait(), _AGAIN)
 
@@ -177,10 +166,7 @@ class Chromium:
         await self._refresh(page)
 
     def _is_seen(self) -> None:
-        with self._losing:
-            if self._lost_at is not None:
-                self._journal.gap(self._lost_at, time.monotonic(), self._why)
-                self._lost_at = None
+        self._journal.found(time.monotonic())
         self._attached.set()
 
     @staticmethod

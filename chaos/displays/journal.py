@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -36,6 +37,8 @@ class Journal:
         self._given = 0
         self._pictures: dict[str, bytes] = {}
         self._gaps: list[Gap] = []
+        self._lost: tuple[float, str] | None = None
+        """Since when nobody knows what is on the screen, and why; None while somebody does."""
 
     def show(self, at: float, picture: bytes) -> None:
         """Note that `picture` stands on the screen since `at`; the same bytes again are no new raster."""
@@ -51,11 +54,24 @@ class Journal:
             self._entries.append(_Entry(at, None, digest))
             self._came.notify_all()
 
-    def lose(self, at: float) -> None:
-        """Note that since `at` nobody knows what is on the screen, until something is shown again."""
+    def lose(self, at: float, why: str) -> None:
+        """Note that since `at` nobody knows what is on the screen, until it is `found`; told again, `why` is new."""
         with self._lock:
-            if self._entries and self._entries[-1].until is None:
+            if self._lost is None and self._entries and self._entries[-1].until is None:
                 self._entries[-1].until = max(at, self._entries[-1].at)
+            self._lost = (at if self._lost is None else self._lost[0], why)
+
+    def found(self, at: float) -> None:
+        """Note that from `at` on it is known again what is on the screen."""
+        with self._lock:
+            self._end_gap(at)
+            self._lost = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether it is known what is on the screen."""
+        with self._lock:
+            return bool(self._entries) and self._lost is None
 
     def gap(self, at: float, until: float, why: str) -> None:
         """Note that from `at` to `until` nobody knows what was on the screen."""
@@ -108,8 +124,12 @@ class Journal:
             self._pictures = {d: p for d, p in self._pictures.items() if d in needed}
 
     def gaps(self) -> list[Gap]:
-        """Return the gaps since the last call."""
+        """Return the gaps since the last call; of one that is not over what there is of it until now."""
         with self._lock:
+            now = time.monotonic()
+            self._end_gap(now)
+            if self._lost is not None:  # what comes after it is the next call's
+                self._lost = max(now, self._lost[0]), self._lost[1]
             new, self._gaps = self._gaps, []
             return new
 
@@ -120,3 +140,9 @@ class Journal:
             self._pictures.clear()
             self._gaps.clear()
             self._given = 0
+            self._lost = None
+
+    def _end_gap(self, at: float) -> None:
+        if self._lost is not None:
+            began, why = self._lost
+            self._gaps.append(Gap(began, max(began, at), why))

@@ -32,8 +32,6 @@ class Watching:
         """Why nothing can be seen, where nothing can."""
         self.journal = Journal(hub, decode)
         self._expected = expected
-        self._lost_at: float | None = None
-        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self.watch, name=f"screen-{hub}", daemon=True)
 
     def begin(self) -> None:
@@ -50,32 +48,24 @@ class Watching:
     @property
     def stands(self) -> bool:
         """Whether it is known what is on the screen."""
-        with self._lock:
-            return self._lost_at is None and self.journal.last is not None
+        return self.journal.stands
 
     def saw(self, at: float, picture: bytes) -> None:
         """Note that `picture` stands on the screen since `at`, whatever is in it."""
-        with self._lock:
-            if self._lost_at is not None:
-                self.journal.gap(self._lost_at, at, self.why)
-                self._lost_at = None
-            self.journal.show(at, picture)
+        self.journal.found(at)
+        self.journal.show(at, picture)
 
     def lost(self, at: float, why: str) -> None:
         """Note that since `at` nobody knows what is on the screen, until something is seen again."""
-        with self._lock:
-            self.why = why
-            if self._lost_at is None and self.journal.last is not None:
-                self._lost_at = at
-                self.journal.lose(at)
+        self.why = why
+        if self.journal.last is not None:
+            self.journal.lose(at, why)
 
     def began_again(self) -> None:
         """Forget what was seen, when the hub was started anew: whoever watches calls this between two looks."""
-        with self._lock:
-            if self.again.is_set():
-                self._lost_at = None
-                self.journal.clear()
-                self.again.clear()
+        if self.again.is_set():
+            self.journal.clear()
+            self.again.clear()
 
     # What the harness asks.
 
@@ -97,12 +87,7 @@ class Watching:
 
     def gaps(self) -> list[Gap]:
         """Return when the screen could not be seen."""
-        found = self.journal.gaps()
-        with self._lock:
-            if self._lost_at is not None:  # and cannot be seen now
-                began, self._lost_at = self._lost_at, max(time.monotonic(), self._lost_at)
-                found.append(Gap(began, self._lost_at, self.why))
-        return found
+        return self.journal.gaps()
 
     def restarted(self) -> None:
         """Begin again with what is shown from now on."""

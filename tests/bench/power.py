@@ -41,14 +41,12 @@ from chaos.household import Household
 from chaos.plan import Ask, Clear, Plan, Resume
 from chaos.run import CaseResult, Chapter, Run, Settings
 from chaos.verdict import Verdict
-from tests.planted.directed import PLANS
+from tests.planted.directed import MADE_FOR, PLANS
 
 SEEDS, CASES = 10, 100
 OWNERS = ("ada", "grace", "lin")
-(EVERYTHING,) = load(scenario_folder() / "test_everything_at_once.py")
-(SUSPENDED,) = load(scenario_folder() / "test_the_integration_is_suspended.py")
-(BY_VOICE,) = load(scenario_folder() / "test_summoned_by_voice.py")
-(SOLD,) = load(scenario_folder() / "test_accounts_change_hands.py")
+SCENARIOS = {s.__name__: s for file in sorted(scenario_folder().glob("test_*.py")) for s in load(file)}
+EVERYTHING = SCENARIOS["EverythingAtOnce"]
 
 
 class Unguided(Household):
@@ -148,23 +146,22 @@ class Sale:
             self.sell(owner, to=to)
 
 
-PARTS: dict[str, tuple[type[Household], type]] = {
-    "access-grace": (SUSPENDED, Switch),
-    "asked-twice": (BY_VOICE, Voice),
-    "still-by-device": (SOLD, Sale),
-}
-"""Updates that only one part of the incident brings out: the scenario that has it, and its verbs."""
+VERBS: dict[str, type] = {"access-grace": Switch, "asked-twice": Voice, "still-by-device": Sale}
+"""Of the updates that only one part of the incident brings out, which have a scenario of their own."""
+PARTS = {broken: SCENARIOS[name] for name, broken in MADE_FOR.items()}
 WAYS = ("guided", "unguided", "one at a time")
 
 
 def way_of(way: str, update: str) -> tuple[type[Household], str]:
     """Return what is searched with, and which of Hypothesis's engines draws it."""
-    scenario, verbs = next((p for u, p in PARTS.items() if update in (u, f"{u}-fixed")), (EVERYTHING, None))
+    part = next((broken for broken in PARTS if update in (broken, f"{broken}-fixed")), None)
+    scenario = EVERYTHING if part is None else PARTS[part]
     if way == "guided":
         return scenario, lean.BACKEND
     base = Unguided if way == "unguided" else OneAtATime
-    mixed = base if verbs is None else type(base.__name__, (verbs, base), {"rules_of_age": scenario.rules_of_age})
-    return mixed, "hypothesis"
+    if part is not None:
+        base = type(base.__name__, (VERBS[part], base), {"rules_of_age": scenario.rules_of_age})
+    return base, "hypothesis"
 
 
 class Measured(Chapter):

@@ -17,12 +17,34 @@ from chaos.home import Home
 from chaos.identity import Key
 from chaos.stacks.docker import DockerStack
 from chaos.stacks.docker_engine import connect
+from chaos.stacks.docker_images import Images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from docker import DockerClient
+
 OWNERS = ("ada", "grace", "lin")
+CAMERAS = os.environ.get("OWNFRAME_TEST_CAMERAS", "motion").split()
+"""Of somebody else's software, which are tried. Each needs an image of its own, 690 MB of Debian's packages, and
+go2rtc's and MediaMTX's a minute or two of Go as well. CI says ``OWNFRAME_TEST_CAMERAS="motion go2rtc mediamtx"``."""
+BROWSER = (
+    "chromium-headless-shell", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+    "--user-data-dir=/tmp/user",
+)  # fmt: skip
+"""A stock Chromium in a container of `browser_image`."""
+
+
+def wanted(camera: str) -> pytest.MarkDecorator:
+    """Return what skips a test, aloud, where this camera is not to be tried."""
+    return pytest.mark.skipif(camera not in CAMERAS, reason=f"NOT RUN: needs OWNFRAME_TEST_CAMERAS to name {camera}")
+
+
+def browser_image(client: DockerClient) -> str:
+    """Return the image of the hub that is a browser; it is built where there is none yet."""
+    file = "hub/chromium/Dockerfile"
+    return Images(client, updates.home_folder(), print).nodes([file])[file]
 
 
 def engine():

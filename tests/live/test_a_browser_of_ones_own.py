@@ -18,16 +18,11 @@ from chaos.identity import Key, Register
 from chaos.reading import Reader
 from chaos.scene.server import SceneServer
 from chaos.sockets import free_ports
-from chaos.stacks.docker_images import Images
-from chaos.updates import home_folder
 
-from .docker_home import OWNERS, engine
+from .docker_home import BROWSER, OWNERS, browser_image, engine
 
 pytestmark = [pytest.mark.live, pytest.mark.docker, pytest.mark.timeout(420)]  # the image may have to be built
-KIOSK = (
-    "chromium-headless-shell", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-    "--user-data-dir=/tmp/user", "--window-size=1024,600", "--remote-allow-origins=*",
-)  # fmt: skip
+KIOSK = (*BROWSER, "--window-size=1024,600", "--remote-allow-origins=*")
 PAGE = """<title>Kiosk</title><body style="margin:0;background:black">
 <img id=feed style="width:1024px;height:576px" src="{first}">
 <script>setTimeout(() => feed.src = "{then}", 4000)</script>"""
@@ -51,7 +46,6 @@ def served(folder: Path):
 
 def test_each_camera_that_it_shows_is_read_and_the_end_of_the_browser_is_a_gap(tmp_path):
     client = engine()
-    image = Images(client, home_folder(), print).nodes(["hub/chromium/Dockerfile"])["hub/chromium/Dockerfile"]
     key, port = Key.fresh(), free_ports(1)[0]
     reader = Reader(Register(OWNERS, ("living-room",)), (key,))
     with SceneServer(OWNERS, ("living-room",), key) as scene, served(tmp_path) as site:
@@ -59,7 +53,9 @@ def test_each_camera_that_it_shows_is_read_and_the_end_of_the_browser_is_a_gap(t
         lenses = [scene.offer((owner, "living-room"), "mjpeg", "127.0.0.1") for owner in ("lin", "grace")]
         (tmp_path / "kiosk.html").write_text(PAGE.format(first=lenses[0], then=lenses[1]))
         words = [*KIOSK, f"--remote-debugging-port={port}", f"{site}/kiosk.html"]
-        container = client.containers.run(image, words, network_mode="host", environment={"HOME": "/tmp"}, detach=True)
+        container = client.containers.run(
+            browser_image(client), words, network_mode="host", environment={"HOME": "/tmp"}, detach=True
+        )
         try:
             seen = _watched(port, reader, container)
             assert list(dict.fromkeys(owner for owner, _ in seen)) == ["lin", "grace"], "in this order"

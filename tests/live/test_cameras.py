@@ -5,8 +5,6 @@ Whether scenarios find updates with them: ``test_screens_and_cameras.py``.
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from chaos.displays.headless import PICTURE
@@ -15,12 +13,9 @@ from chaos.history import Asked
 from chaos.plan import Ask, AskTogether, Plan, SetClock
 from chaos.verdict import Rules, Verdict, judge
 
-from .docker_home import OWNERS, engine, running_home
+from .docker_home import CAMERAS, OWNERS, engine, running_home
 
 pytestmark = [pytest.mark.live, pytest.mark.docker, pytest.mark.timeout(600)]  # images are built by the first tests
-CAMERAS = os.environ.get("OWNFRAME_TEST_CAMERAS", "motion").split()
-"""Each needs an image of its own, 690 MB of Debian's packages. ``OWNFRAME_TEST_CAMERAS="motion go2rtc"`` tries both,
-as CI does: go2rtc's takes a minute of Go as well. `mediamtx` is tried in ``test_rtsp.py``."""
 EVERYBODY = AskTogether(tuple(Ask(o) for o in OWNERS))
 
 

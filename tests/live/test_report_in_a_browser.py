@@ -15,27 +15,23 @@ from PIL import Image
 from chaos.displays import Raster
 from chaos.history import CaseEnded
 from chaos.report import write_page
-from chaos.stacks.docker_images import Images
-from chaos.updates import home_folder
 from chaos.verdict import judge
 from tests.makers import passing_run
 from tests.test_report import STRANGER, finding_of, store_of
 
-from .docker_home import engine
+from .docker_home import BROWSER, browser_image, engine
 
 pytestmark = [pytest.mark.live, pytest.mark.docker, pytest.mark.timeout(420)]  # the image may have to be built
 STRANGERS, OWN = (250, 0, 250), (0, 250, 0)
-BROWSER = (
-    "chromium-headless-shell", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-    "--user-data-dir=/tmp/user", "--enable-logging=stderr", "--window-size=1200,2400",
-)  # fmt: skip
+WORDS = (*BROWSER, "--enable-logging=stderr", "--window-size=1200,2400", "--screenshot=/tmp/seen.png")
 
 
 def seen_in_a_browser(client, page: bytes) -> tuple[np.ndarray, str]:
     """Return what a browser without a network paints of a page, as RGB, and what it says on its console."""
-    image = Images(client, home_folder(), print).nodes(["hub/chromium/Dockerfile"])["hub/chromium/Dockerfile"]
-    words = [*BROWSER, "--screenshot=/tmp/seen.png", Path("/tmp/page.html").as_uri()]
-    container = client.containers.create(image, words, network_mode="none", environment={"HOME": "/tmp"})
+    words = [*WORDS, Path("/tmp/page.html").as_uri()]
+    container = client.containers.create(
+        browser_image(client), words, network_mode="none", environment={"HOME": "/tmp"}
+    )
     try:
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as out:

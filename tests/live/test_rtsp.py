@@ -20,14 +20,13 @@ from chaos.segments import UDP, segment
 from chaos.traces import Traces
 from chaos.verdict import Rules, Verdict, is_leak, judge
 
-from .docker_home import OWNERS, engine, running_home
-from .test_cameras import CAMERAS
+from .docker_home import OWNERS, engine, running_home, wanted
 
 pytestmark = [
     pytest.mark.live,
     pytest.mark.docker,
     pytest.mark.timeout(900),  # images are built by the first test
-    pytest.mark.skipif("mediamtx" not in CAMERAS, reason="NOT RUN: needs OWNFRAME_TEST_CAMERAS to name mediamtx"),
+    wanted("mediamtx"),
 ]
 EVERYBODY = AskTogether(tuple(Ask(o) for o in OWNERS))
 PAIRS = tuple(itertools.permutations(OWNERS, 2))

@@ -12,8 +12,7 @@ from chaos.demo import load, scenario_folder
 from chaos.run import Run, Settings
 from chaos.verdict import Outcome, Verdict
 
-from .docker_home import engine
-from .test_cameras import CAMERAS
+from .docker_home import CAMERAS, engine
 
 pytestmark = [pytest.mark.live, pytest.mark.docker, pytest.mark.timeout(600)]  # images are built by the first tests
 SEARCHED = [camera for camera in CAMERAS if camera != "mediamtx"]

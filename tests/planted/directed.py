@@ -123,3 +123,9 @@ STEPS: dict[str, tuple[Step, ...]] = {
     "lenient-access": (SetConditions("relay.accounts", late(600)), EVERYBODY, Clear("relay.accounts")),
 }
 PLANS = {update: Plan(OWNERS, (*steps, EVERYBODY)) for update, steps in STEPS.items()}
+MADE_FOR = {
+    "TheIntegrationIsSuspended": "access-grace",
+    "SummonedByVoice": "asked-twice",
+    "AccountsChangeHands": "still-by-device",
+}
+"""Scenarios of one part of the incident: what they let happen is what their own update needs, and little else."""

@@ -22,7 +22,7 @@ from chaos.traces import Traces
 from chaos.verdict import Judged, Outcome, Rules, Verdict, is_leak, judge
 from chaos.whence import Whence
 from tests.live.docker_home import engine
-from tests.planted.directed import OWNERS, PLANS
+from tests.planted.directed import MADE_FOR, OWNERS, PLANS
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
@@ -31,12 +31,6 @@ SCENARIOS = sorted(
     key=lambda s: s.__name__ != "ThreeHomesOneRelay",
 )
 """First the one that needs nothing but poor conditions: a node that is started again takes a container 1.5 s."""
-MADE_FOR = {
-    "TheIntegrationIsSuspended": "access-grace",
-    "SummonedByVoice": "asked-twice",
-    "AccountsChangeHands": "still-by-device",
-}
-"""Scenarios of one part of the incident: what they let happen is what their own update needs, and little else."""
 NOT_SHRUNK = {"AccountsChangeHands": 1}
 """Scenarios whose cases take many seconds: they are searched by this seed, and what they find is left as it is."""
 SEARCHED_IN_CONTAINERS = ("december-26", "edge-cache")

@@ -18,8 +18,7 @@ from chaos import updates
 from chaos.plan import Ask, AskTogether, Plan
 from chaos.run import Run, Settings
 from chaos.verdict import Verdict, judge
-from tests.live.docker_home import engine
-from tests.live.test_cameras import CAMERAS
+from tests.live.docker_home import engine, wanted
 
 pytestmark = pytest.mark.live
 
@@ -38,11 +37,9 @@ FEWER = {"rtsp-over-udp": (3, 60)}
 
 
 def marks(update: str | None, stack: str) -> list[pytest.MarkDecorator]:
-    """Return with whom a test runs, and whether its cameras are wanted; see ``tests/live/test_cameras.py``."""
-    camera = updates.find(update).description.needs.get("camera") if update else None
-    absent = camera is not None and camera not in CAMERAS
-    why = f"NOT RUN: needs OWNFRAME_TEST_CAMERAS to name {camera}"
-    return [pytest.mark.xdist_group(GROUPS[stack]), pytest.mark.skipif(absent, reason=why)]
+    """Return with whom a test runs, and that it needs the camera which its update needs."""
+    needs = updates.find(update).description.needs if update else {}
+    return [pytest.mark.xdist_group(GROUPS[stack]), *(wanted(camera) for camera in needs.values())]
 
 
 SILENT = [

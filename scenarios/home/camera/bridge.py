@@ -18,7 +18,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
@@ -30,9 +30,6 @@ from others import KINDS, Camera
 from common import ffmpeg, node
 from common.node import Problem
 
-LARGEST = 16 * 2**20
-DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
-"""However this ends; outside of a container nothing else would end a program then."""
 AGAIN = 0.2
 """Seconds until a program that ended is started again, and until a stream that broke is looked at again."""
 STARTS_WITHIN = 15.0
@@ -40,6 +37,7 @@ STARTS_WITHIN = 15.0
 SILENT = 2.0
 """Seconds without a picture after which a stream is over."""
 BOUNDARY = "next-picture-5d1f0c7a"
+NO_PICTURES = "the program gives no pictures"
 _JPEG = b"\xff\xd8"
 
 
@@ -67,7 +65,7 @@ class Bridge:
 
     async def _keep(self) -> None:
         while True:
-            process = await asyncio.create_subprocess_exec(*DIES_WITH_US, *self._camera.command, stdout=2)
+            process = await asyncio.create_subprocess_exec(*ffmpeg.DIES_WITH_US, *self._camera.command, stdout=2)
             try:
                 ended = await process.wait()
                 node.log("program-ended", program=self._camera.command[0], code=ended)
@@ -88,17 +86,17 @@ class Bridge:
         """
         while True:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
-                if self._camera.pictures:
-                    await self._look_at_output()
-                    raise ConnectionError("its output is over")
-                quiet = aiohttp.ClientTimeout(total=None, sock_read=STARTS_WITHIN)
-                async with self._session.get(self._camera.stream, timeout=quiet) as answer:
-                    parts = aiohttp.MultipartReader.from_response(answer)
-                    while (part := await parts.next()) is not None:
-                        if isinstance(part, aiohttp.BodyPartReader):
-                            self._came(bytes(await part.read()))
+                await (self._look_at_output() if self._camera.pictures else self._look_at_stream())
             self._came(None)
             await asyncio.sleep(AGAIN)
+
+    async def _look_at_stream(self) -> None:
+        quiet = aiohttp.ClientTimeout(total=None, sock_read=STARTS_WITHIN)
+        async with self._session.get(self._camera.stream, timeout=quiet) as answer:
+            parts = aiohttp.MultipartReader.from_response(answer)
+            while (part := await parts.next()) is not None:
+                if isinstance(part, aiohttp.BodyPartReader):
+                    self._came(bytes(await part.read()))
 
     async def _look_at_output(self) -> None:
         async with ffmpeg.pictures(self._camera.pictures) as pictures:
@@ -116,30 +114,36 @@ class Bridge:
                 viewer.get_nowait()
             viewer.put_nowait(picture)
 
+    @contextlib.contextmanager
+    def _viewer(self) -> Iterator[asyncio.Queue[bytes | None]]:
+        """Give what each picture of the program from now on comes to; None when its stream is over."""
+        viewer: asyncio.Queue[bytes | None] = asyncio.Queue(1)
+        self._viewers.add(viewer)
+        try:
+            yield viewer
+        finally:
+            self._viewers.discard(viewer)
+
     async def still(self) -> bytes:
         """Return the next picture of the program's stream; a `Problem` 503 when there is none.
 
         go2rtc starts an FFmpeg for a still, and ends it when nobody waits any more: on two busy cores that took longer
         than anybody waited, time after time, and the camera was never ready (seen).
         """
-        viewer: asyncio.Queue[bytes | None] = asyncio.Queue(1)
-        self._viewers.add(viewer)
-        try:
+        with self._viewer() as viewer:
             picture = await _next(viewer, self._patience)
-        finally:
-            self._viewers.discard(viewer)
         if picture is None:
-            raise Problem(503, "the program gives no pictures")
+            raise Problem(503, NO_PICTURES)
+        if len(picture) > ffmpeg.LARGEST:
+            raise Problem(503, "the program's picture is too large")
         if not picture.startswith(_JPEG):
             raise Problem(503, "the program gives what is no picture")
         return picture
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Hand on each picture of the program from now on, until either side ends it; what broke has no last chunk."""
-        viewer: asyncio.Queue[bytes | None] = asyncio.Queue(1)
-        self._viewers.add(viewer)
         response: web.StreamResponse | None = None
-        try:
+        with self._viewer() as viewer:
             while (picture := await _next(viewer, self._patience if response is None else SILENT)) is not None:
                 if response is None:
                     kind = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
@@ -149,11 +153,9 @@ class Bridge:
                 head = f"Content-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
                 # the next boundary goes out at once: browsers paint a picture when they see it
                 await response.write(head.encode() + picture + f"\r\n--{BOUNDARY}\r\n".encode())
-        finally:
-            self._viewers.discard(viewer)
         node.log("stream-broke", request=request["id"], error=f"{self._camera.command[0]} gives no pictures")
         if response is None:
-            raise Problem(503, "the program gives no pictures")
+            raise Problem(503, NO_PICTURES)
         if request.transport is not None:
             request.transport.abort()
         return response

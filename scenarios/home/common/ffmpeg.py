@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from common import node
 
 DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
+"""In front of a command: however this ends; outside of a container nothing else would end a program then."""
 LARGEST = 16 * 2**20
 """Bytes of a picture; whoever writes more without an end gives none."""
 ENDS_WITHIN = 1.0
