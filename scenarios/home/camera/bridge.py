@@ -32,8 +32,12 @@ from common.node import Problem
 
 AGAIN = 0.2
 """Seconds until a program that ended is started again, and until a stream that broke is looked at again."""
-STARTS_WITHIN = 15.0
-"""Seconds in which a program's stream brings its first picture, or another."""
+STARTS_WITHIN = 8.0
+"""Seconds in which a program's stream brings its first picture, or another; then it is asked for anew.
+
+A whole home with go2rtc is ready after 8 s, and after 12 with four busy processes beside (measured). go2rtc whose
+FFmpeg is gone lets a viewer wait on (seen on a busy disk).
+"""
 SILENT = 2.0
 """Seconds without a picture after which a stream is over."""
 BOUNDARY = "next-picture-5d1f0c7a"
