@@ -14,7 +14,12 @@ from chaos.verdict import Outcome, Verdict
 
 from .docker_home import CAMERAS, engine
 
-pytestmark = [pytest.mark.live, pytest.mark.docker, pytest.mark.timeout(600)]  # images are built by the first tests
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.docker,
+    pytest.mark.xdist_group("docker"),
+    pytest.mark.timeout(600),  # images are built by the first tests
+]
 SEARCHED = [camera for camera in CAMERAS if camera != "mediamtx"]
 """Behind MediaMTX each ask starts an FFmpeg, and a search takes three minutes; what it has of its own is in
 ``test_rtsp.py``."""
@@ -35,7 +40,7 @@ def search(folder, chosen, scenario, **settings):
 
 @pytest.mark.parametrize("chosen", CHOICES)
 def test_a_scenario_passes_on_the_reference(tmp_path, chosen):
-    finding, conclusion = search(tmp_path, chosen, "test_three_homes_one_relay.py", cases=4)
+    finding, conclusion = search(tmp_path, chosen, "test_three_homes_one_relay.py", cases=8)
     assert finding is None, finding and finding.text()
     assert conclusion.outcome is Outcome.PASSED, conclusion.reasons
 
