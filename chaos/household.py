@@ -76,7 +76,7 @@ if TYPE_CHECKING:
 SPARE = 10
 """Plans that a round draws beside those that are missing, since some were drawn before."""
 STEPS = 8
-"""Rules drawn for one plan; with the motif and the last asks of everybody, 15 elementary steps in the median."""
+"""Rules drawn for one plan; with what motifs add and the last asks of everybody, 37 elementary steps in the median."""
 
 
 def _of_machine(attribute: str) -> st.SearchStrategy[str]:
@@ -410,8 +410,21 @@ class Household(RuleBasedStateMachine):
         chosen = data.draw(st.sampled_from(self.motifs))
         self._steps += chosen(data.draw, self._place())
 
-    again = motif
-    """Drawn as often as two rules, so that most plans have several: a rule is drawn in half a dozen others' company."""
+    @precondition(lambda self: bool(self.motifs))
+    @rule(data=st.data())
+    def _another_motif(self, data: st.DataObject) -> None:
+        """One of them happens.
+
+        Hypothesis leaves rules out of a plan by their names (swarm testing): with one name 56 of 100 plans had no motif
+        at all, with three 23 have none, and a plan 3.8 instead of 2.0 (measured, 600 plans each).
+        """
+        self.motif(data)
+
+    @precondition(lambda self: bool(self.motifs))
+    @rule(data=st.data())
+    def _one_more_motif(self, data: st.DataObject) -> None:
+        """One of them happens."""
+        self.motif(data)
 
     def _place(self) -> Place:
         home = self._chapter.home

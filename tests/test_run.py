@@ -13,7 +13,7 @@ from chaos.errors import Misuse, Surroundings
 from chaos.evidence import read_history
 from chaos.plan import Ask, AskTogether, Clear, Plan, SetConditions
 from chaos.register import Replay
-from chaos.run import CONFIRMATIONS, Chapter, Run, Settings
+from chaos.run import CONFIRMATIONS, UNTIL_SEEN, Chapter, Run, Settings
 from chaos.verdict import Rules
 from tests.makers import OWNERS, SLOW, asked, case, case_ended, conditions_set, met, plan, seen, shown, signed_in
 from tests.test_evidence import raster
@@ -95,6 +95,16 @@ def test_shrinking_takes_its_budget_at_most_and_confirming_exactly_its_own(chapt
 
     assert len(made.home.executed) == 1 + budget + CONFIRMATIONS
     assert finding.tries == CONFIRMATIONS
+
+
+@pytest.mark.parametrize(("again", "times"), [(8, 8), (5, 5), (None, UNTIL_SEEN)])
+def test_what_does_not_leak_again_at_once_is_executed_until_it_does(chapter, again, times):
+    made = chapter(leaks=lambda number: number == 1 or number - 1 == again, shrink_budget=0)
+    made.execute(DRAWN)
+    finding = made.investigate(DRAWN)
+
+    assert (finding.hits, finding.tries) == (int(again is not None), times)
+    assert len(made.home.executed) == 1 + times
 
 
 def test_what_came_after_the_leak_and_bystanders_are_left_out_first(chapter):

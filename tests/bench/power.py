@@ -37,6 +37,7 @@ from rich.table import Table
 
 from chaos import any_home, any_link, any_node_fault, any_room, conditions, household, lean, updates
 from chaos.demo import load, scenario_folder
+from chaos.history import Asked, Event, Met
 from chaos.household import Household
 from chaos.plan import Ask, Clear, Plan, Resume
 from chaos.run import CaseResult, Chapter, Run, Settings
@@ -44,6 +45,8 @@ from chaos.verdict import Verdict
 from tests.planted.directed import MADE_FOR, PLANS
 
 SEEDS, CASES = 10, 100
+SHRINK_SECONDS = 300.0
+"""More than a run takes by itself (`chaos.run.SHRINK_SECONDS`), since several searches share the processors here."""
 OWNERS = ("ada", "grace", "lin")
 SCENARIOS = {s.__name__: s for file in sorted(scenario_folder().glob("test_*.py")) for s in load(file)}
 EVERYTHING = SCENARIOS["EverythingAtOnce"]
@@ -169,7 +172,7 @@ class Measured(Chapter):
 
     def __init__(self, run: Run, name: str, scenario: type[Household], *, together: bool) -> None:
         super().__init__(run, name, OWNERS, scenario.rules_of_age, rooms=scenario.rooms)
-        self.cases, self.frames, self.foreign = 0, 0, 0
+        self.cases, self.frames, self.foreign, self.failed = 0, 0, 0, 0
         self.seconds: float | None = None
         self._began = time.monotonic()
         self._together = together
@@ -180,9 +183,12 @@ class Measured(Chapter):
             asks = [a for step in plan.steps for a in step.elements()]
             plan = plan.with_steps(tuple(asks))
         known = plan.digest in self._ledger
+        before = len(self.events)
         result = super().execute(plan)
         if not known:
             self.cases += 1
+            if self.seconds is None:
+                self.failed += failed_uplinks(self.events[before:], result.leaks[0].ask if result.leaks else None)
             self.frames += sum(j.verdict is not Verdict.BLANK for j in result.frames)
             self.foreign += len(result.leaks)
             if result.leaks and self.seconds is None:
@@ -191,6 +197,14 @@ class Measured(Chapter):
 
     def _control(self) -> None:
         self.events.clear()
+
+
+def failed_uplinks(events: Iterable[Event], until: Asked | None) -> int:
+    """Count asks that met a fault on a camera's link and ended without a picture, up to the one that leaked."""
+    events = list(events)
+    met = {e.ask for e in events if isinstance(e, Met) and e.fault.link.endswith(".camera")}
+    last = math.inf if until is None else until.ask
+    return sum(isinstance(e, Asked) and e.ask in met and e.ask < last and e.outcome != "picture" for e in events)
 
 
 def measure(run: Run, update: str, way: str, seed: int, cases: int, *, shrunk: bool) -> dict[str, object]:
@@ -207,6 +221,8 @@ def measure(run: Run, update: str, way: str, seed: int, cases: int, *, shrunk: b
         "cases": chapter.cases,
         "found": leaked is not None,
         "seconds": chapter.seconds,
+        "failed uplinks": chapter.failed,
+        "executions": chapter.executions,
         "frames": chapter.frames,
         "foreign": chapter.foreign,
     }
@@ -264,7 +280,8 @@ def work(store: Path, update: str | None, ways: Iterable[str], seeds: int, cases
     if not todo:
         return
     evidence = store.parent / "evidence" / name
-    with Run(Settings(update=update, evidence=evidence, cases=cases), folder=evidence / str(os.getpid())) as run:
+    settings = Settings(update=update, evidence=evidence, cases=cases, shrink_seconds=SHRINK_SECONDS)
+    with Run(settings, folder=evidence / str(os.getpid())) as run:
         for way, seed in todo:
             line = json.dumps(measure(run, name, way, seed, cases, shrunk=way == "guided" and seed < shrunk))
             with store.open("a") as out:
@@ -297,6 +314,13 @@ def summed(results: list[dict[str, Any]]) -> dict[str, object]:
         "shrunk to within one of the smallest": share(r["size"] <= small[r["update"]] + 1 for r in shrunk),
         "reproduced at least 4 of 5": share(r["hits"] >= 0.8 * r["tries"] for r in shrunk),
         "shrunk programs that never leaked again": sum(r["hits"] == 0 for r in shrunk),
+        "asks that failed at a camera's link until december-26 leaked, median": median(
+            r["failed uplinks"] for r in guided if r["update"] == "december-26" and r["found"]
+        ),
+        "searches without a leak that did not execute their budget exactly": sum(
+            r["executions"] != r["budget"] for r in results if not r["found"]
+        ),
+        "frames of reference": sum(r["frames"] for r in clean if r["update"] == "reference"),
         "frames of reference and controls": sum(r["frames"] for r in clean),
         "foreign among them": sum(r["foreign"] for r in clean),
     }
@@ -325,6 +349,12 @@ def broken(name: str) -> bool:
     """Whether this is an update that leaks, not a control or the reference."""
     known = updates.known()
     return name in known and known[name].description.control is not None
+
+
+def median(values: Iterable[float]) -> float | None:
+    """Return the median, None of nothing."""
+    all_ = list(values)
+    return statistics.median(all_) if all_ else None
 
 
 def share(held: Iterable[bool]) -> str:
