@@ -20,12 +20,16 @@ here = pathlib.Path(__file__).parent
 settings = pathlib.Path(sys.argv[2]).read_text()
 (here / "told").write_text(settings)
 (here / "pids").open("a").write(f"{{os.getpid()}}\\n")
+mute = (here / "mute").exists()
+(here / "mute").unlink(missing_ok=True)
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=B")
         self.end_headers()
+        if mute:
+            time.sleep(60)
         while True:
             picture = (here / "picture").read_bytes()
             self.wfile.write(b"--B\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(picture) + picture + b"\\r\\n")
@@ -71,7 +75,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Pr
     (folder / "bin").mkdir()
     program = Program(folder / "bin")
     path = f"{program.folder}:{os.environ['PATH']}"
-    node = Node("camera", "camera/bridge.py", folder / "log", CAMERA="motion", PATH=path, **settings())
+    told = settings() | {"CAMERA": "motion", "PATH": path, "STARTS_WITHIN": "1"}
+    node = Node("camera", "camera/bridge.py", folder / "log", **told)
     node.wait_ready()
     yield node, program
     if node.process.poll() is None:
@@ -168,6 +173,17 @@ def test_a_program_that_ends_is_started_again(bridge: Node, program: Program) ->
     os.kill(program.pids[-1], 9)
     wait_until("it runs again", lambda: len(program.pids) > started and still(bridge).status == 200)
     assert "event=program-ended program=motion code=-9" in bridge.log
+
+
+def test_a_program_that_gives_nothing_is_asked_twice_and_then_started_again(bridge: Node, program: Program) -> None:
+    started = len(program.pids)
+    (program.folder / "mute").touch()
+    os.kill(program.pids[-1], 9)
+    wait_until("it runs and says nothing", lambda: len(program.pids) == started + 1)
+    wait_until("another runs", lambda: len(program.pids) == started + 2)
+    wait_until("it gives pictures", lambda: still(bridge).status == 200)
+    waits = [f"event=no-picture program=motion seconds={seconds}" for seconds in ("1.0", "2.0")]
+    assert all(line in bridge.log for line in waits), bridge.log
 
 
 @pytest.mark.parametrize(

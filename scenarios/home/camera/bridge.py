@@ -33,11 +33,15 @@ from common.node import Problem
 AGAIN = 0.2
 """Seconds until a program that ended is started again, and until a stream that broke is looked at again."""
 STARTS_WITHIN = 8.0
-"""Seconds in which a program's stream brings its first picture, or another; then it is asked for anew.
+"""Seconds, unless the setting of this name says otherwise, in which a program's stream brings its first picture, or
+another; then it is asked for anew, and given twice the time.
 
 A whole home with go2rtc is ready after 8 s, and after 12 with four busy processes beside (measured). go2rtc whose
-FFmpeg is gone lets a viewer wait on (seen on a busy disk).
+FFmpeg is gone lets a viewer wait on, and starts another for one who comes anew: on a machine that is so busy that each
+takes longer than that, no picture ever came (both seen).
 """
+TRIES = 2
+"""Times that a stream is asked for without a picture until its program is ended, and another is started."""
 SILENT = 2.0
 """Seconds without a picture after which a stream is over."""
 BOUNDARY = "next-picture-5d1f0c7a"
@@ -46,13 +50,19 @@ _JPEG = b"\xff\xd8"
 
 
 class Bridge:
-    """One camera's programs, and the way to their pictures. `patience` is how many seconds a picture may take."""
+    """One camera's programs, and the way to their pictures.
 
-    def __init__(self, session: aiohttp.ClientSession, camera: Camera, patience: float) -> None:
+    `patience` is how many seconds a picture may take that somebody asked for, `starts_within` one of the program's.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, camera: Camera, patience: float, starts_within: float) -> None:
         self._session = session
         self._camera = camera
         self._patience = patience
+        self._starts_within = starts_within
         self._viewers: set[asyncio.Queue[bytes | None]] = set()
+        self._program: asyncio.subprocess.Process | None = None
+        self._in_vain = 0
         self.films = False
         """Whether the program's stream brings pictures."""
 
@@ -70,6 +80,7 @@ class Bridge:
     async def _keep(self) -> None:
         while True:
             process = await asyncio.create_subprocess_exec(*ffmpeg.DIES_WITH_US, *self._camera.command, stdout=2)
+            self._program = process
             try:
                 ended = await process.wait()
                 node.log("program-ended", program=self._camera.command[0], code=ended)
@@ -89,23 +100,35 @@ class Bridge:
         nothing.
         """
         while True:
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
-                await (self._look_at_output() if self._camera.pictures else self._look_at_stream())
+            patience = self._starts_within * (1 + self._in_vain % TRIES)
+            try:
+                await (self._look_at_output(patience) if self._camera.pictures else self._look_at_stream(patience))
+            except TimeoutError:
+                self._waited_in_vain(patience)
+            except (aiohttp.ClientError, OSError, ValueError):
+                pass  # nobody listens there yet, or any more
             self._came(None)
             await asyncio.sleep(AGAIN)
 
-    async def _look_at_stream(self) -> None:
-        quiet = aiohttp.ClientTimeout(total=None, sock_read=STARTS_WITHIN)
+    def _waited_in_vain(self, seconds: float) -> None:
+        """Count it, and end a program that gives nothing however long one waits; it is started again then."""
+        self._in_vain += 1
+        node.log("no-picture", program=self._camera.command[0], seconds=seconds)
+        if self._in_vain % TRIES == 0 and self._program is not None and self._program.returncode is None:
+            self._program.kill()
+
+    async def _look_at_stream(self, patience: float) -> None:
+        quiet = aiohttp.ClientTimeout(total=None, sock_read=patience)
         async with self._session.get(self._camera.stream, timeout=quiet) as answer:
             parts = aiohttp.MultipartReader.from_response(answer)
             while (part := await parts.next()) is not None:
                 if isinstance(part, aiohttp.BodyPartReader):
                     self._came(bytes(await part.read()))
 
-    async def _look_at_output(self) -> None:
+    async def _look_at_output(self, patience: float) -> None:
         async with ffmpeg.pictures(self._camera.pictures) as pictures:
             while True:
-                async with asyncio.timeout(STARTS_WITHIN):
+                async with asyncio.timeout(patience):
                     picture = await anext(pictures, None)
                 if picture is None:
                     return
@@ -113,6 +136,8 @@ class Bridge:
 
     def _came(self, picture: bytes | None) -> None:
         self.films = picture is not None
+        if self.films:
+            self._in_vain = 0
         for viewer in self._viewers:
             if viewer.full():  # one who is slow gets fewer pictures, never older ones
                 viewer.get_nowait()
@@ -263,7 +288,7 @@ async def main() -> None:
         if shutil.which(camera.command[0]) is None:
             node.give_up(f"there is no {camera.command[0]} on PATH; install it, or take a camera that is there")
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-            bridge = Bridge(session, camera, patience)
+            bridge = Bridge(session, camera, patience, node.number("STARTS_WITHIN", STARTS_WITHIN))
             async with bridge.running():
                 await node.serve({"LISTEN": public(bridge, secret), "OPERATOR": operator(bridge)})
 
