@@ -366,6 +366,11 @@ class Home:
         """The nodes that the run's update changes; those with which it can be rolled back and out again."""
         return self.contract.updated
 
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The nodes that the run's update changes or adds."""
+        return self.contract.changed
+
     def hub_of(self, node: str) -> str | None:
         """Return the home whose hub this node is, or None for any other node."""
         found = self.topology.node(node)

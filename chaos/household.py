@@ -433,6 +433,7 @@ class Household(RuleBasedStateMachine):
             home.topology.over_tcp(),
             home.updated,
             tuple(self._troubled()),
+            home.changed,
             home.contract.changes_accounts,
             suspends=home.contract.suspends,
             speaks=home.contract.speaks,

@@ -8,7 +8,7 @@ it fits any home system. Each says what taught it. Values come from short ladder
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -66,14 +66,15 @@ class Draw(Protocol):
 class Place(msgspec.Struct, frozen=True):
     """The home system that steps are drawn for: who there is, what joins them, and what is troubled by now.
 
-    `updated` are the nodes that the run's update changes, `troubled` the links that the steps so far leave under
-    conditions.
+    `updated` are the nodes that the run's update changes, `changed` these and those that it adds, `troubled` the links
+    that the steps so far leave under conditions.
     """
 
     homes: tuple[str, ...]
     topology: Topology
     updated: tuple[str, ...] = ()
     troubled: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     accounts: bool = True
     """Whether a hub can be signed in to another account."""
     suspends: bool = True
@@ -84,6 +85,13 @@ class Place(msgspec.Struct, frozen=True):
     def way(self, home: str) -> tuple[Link, ...]:
         """Return the links that an ask of this home for its own first camera can cross, the hub's first."""
         return self.topology.between(home, home, room="")
+
+    def suspected(self, links: Iterable[str]) -> list[str]:
+        """Return the links, and once more those that end at a node of `changed`, where that tells them apart."""
+        every = list(links)
+        ends = {k.name: {k.client, k.server} for k in self.topology.links}
+        near = [name for name in every if ends[name] & set(self.changed)]
+        return every + near if len(near) < len(every) else every
 
     @property
     def shared(self) -> tuple[str, ...]:
@@ -131,7 +139,7 @@ def answer_comes_late(draw: Draw, place: Place) -> Steps:
     (CVE-2023-28858: a reply that nobody waits for stays on a pooled connection.)
     """
     first, *others = draw(st.permutations(place.homes))
-    link = draw(st.sampled_from([*place.shared, place.way(first)[-1].name]))
+    link = draw(st.sampled_from(place.suspected([*place.shared, place.way(first)[-1].name])))
     late = draw(st.sampled_from(_LATE))
     slow = of(Latency(way=Way.DOWN, latency=late))
     part = draw(st.sampled_from(_ON_THE_WAY))
@@ -191,7 +199,7 @@ def everybody_at_once(draw: Draw, place: Place) -> Steps:
 
     (Squid CVE-2016-10003, collapsed forwarding: requests that are in flight at once get one answer.)
     """
-    link = draw(st.sampled_from([*place.shared, *place.from_cameras]))
+    link = draw(st.sampled_from(place.suspected([*place.shared, *place.from_cameras])))
     under = draw(st.sampled_from([of(Latency(way=Way.DOWN, latency=150)), of(Latency(way=Way.UP, latency=600))]))
     together = AskTogether(tuple(Ask(h) for h in draw(st.permutations(place.homes))))
     return [*_fresh(draw, place), SetConditions(link, under), together, together]
@@ -355,9 +363,9 @@ def _two(draw: Draw, place: Place) -> tuple[str, str]:
 
 
 def _link_of(draw: Draw, place: Place, home: str) -> str:
-    """Draw a link of a home's way, its camera's own as often as all others."""
+    """Draw a link of a home's way, its camera's own as often as all others, and more often what was changed."""
     way = [k.name for k in place.way(home)]
-    return draw(st.sampled_from([way[-1]] * max(1, len(way) - 1) + way[:-1]))
+    return draw(st.sampled_from(place.suspected([way[-1]] * max(1, len(way) - 1) + way[:-1])))
 
 
 def _server_way(place: Place, name: str) -> Way:

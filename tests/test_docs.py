@@ -69,7 +69,12 @@ def _scenario() -> Household:
     stack = SimpleNamespace(name="docker", faults=frozenset(get_args(NodeFault)))
     can = dict.fromkeys(("check_accounts", "check_integration", "check_voice"), lambda: None)
     home = SimpleNamespace(
-        topology=topology, stack=stack, updated=(), faults=NodeFaults(topology, stack, lambda _: ROOT), **can
+        topology=topology,
+        stack=stack,
+        updated=(),
+        changed=(),
+        faults=NodeFaults(topology, stack, lambda _: ROOT),
+        **can,
     )
 
     class Snippet(Household):

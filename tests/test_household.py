@@ -71,7 +71,13 @@ class _Chapter:
         faults = NodeFaults(topology, stack, lambda _: Path())
         contract = SimpleNamespace(changes_accounts=True, suspends=True, speaks=True)
         self.home = SimpleNamespace(
-            topology=topology, stack=stack, updated=(), faults=faults, contract=contract, check_accounts=lambda: None
+            topology=topology,
+            stack=stack,
+            updated=(),
+            changed=(),
+            faults=faults,
+            contract=contract,
+            check_accounts=lambda: None,
         )
         self.leaked = None
         self.broken = None

@@ -94,6 +94,14 @@ def test_an_update_is_rolled_back_and_out_on_the_nodes_that_it_changes():
         assert kinds == [RollBack, RollOut]
 
 
+def test_links_at_what_an_update_changed_are_drawn_more_often_where_that_tells_links_apart():
+    way = [k.name for k in Place(OWNERS, REFERENCE).way("ada")]
+    by_the_cache = Place(OWNERS, REFERENCE, changed=("cache",)).suspected(way)
+    assert sorted(by_the_cache) == sorted([*way, "relay.cache"])
+    assert Place(OWNERS, REFERENCE, changed=("relay",)).suspected(way) == way, "each of them ends at the relay"
+    assert Place(OWNERS, REFERENCE).suspected(way) == way
+
+
 def test_what_the_network_does_by_itself_restarts_no_node_and_changes_no_account():
     for motif in dict.fromkeys(motifs.NETWORK):
         for steps in _drawn(motif):

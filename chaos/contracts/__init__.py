@@ -97,6 +97,8 @@ class Contract(Protocol):
     """Names of the cameras that every owner has, the first one first."""
     updated: tuple[str, ...]
     """The nodes that the run's update changes; those with which it can be rolled back and out again."""
+    changed: tuple[str, ...]
+    """These, and the nodes that it adds."""
     changes_accounts: bool
     """Whether a hub can be signed in to another account."""
     speaks: bool

@@ -197,6 +197,7 @@ class Declared:
 
     lacks: frozenset[NodeFault] = frozenset({"clock", "picture", "emptied"})
     updated: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     suspends = False
     speaks = False
     cameras: tuple[str, ...] = CAMERAS

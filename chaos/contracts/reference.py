@@ -83,7 +83,8 @@ class Reference:
         # whoever films with somebody else's programs has a camera whose clock is the machine's, and settings of its own
         self.lacks: frozenset[NodeFault] = frozenset({"clock", "picture"}) if others else frozenset()
         folders = updates.touched(update)
-        changed = (n for n in self.topology.nodes if n.source in folders or "common" in folders)
+        changed = [n for n in self.topology.nodes if n.source in folders or "common" in folders]
+        self.changed = tuple(n.name for n in changed)
         self.updated = tuple(n.name for n in changed if (self._source / n.source).is_dir())
         self.hubs: dict[str, ReferenceHub] = {}
         self.displays: dict[str, Display] = {}
