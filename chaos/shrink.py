@@ -38,6 +38,8 @@ WELL = 30
 """Leaks until the anchor is known well enough to prove a result by it, within a fifth; when nothing is left to try."""
 LEAST = 0.02
 """A smaller rate is not assumed: each decision would take two hundred executions."""
+_FEW = (4, 8, 16)
+"""Steps at the end of a plan that are tried alone."""
 _LIMIT = math.log((1 - ERROR) / ERROR)
 _RESERVE = 6
 """Executions that are left to prove what a sure plan came to: five leaks do, two clean runs refute it."""
@@ -96,6 +98,7 @@ class Shrinking:
         finished = False
         try:
             self._begin()
+            self._last_ones()
             self._halve()
             while self._pass() or not self._proven():
                 pass
@@ -130,6 +133,22 @@ class Shrinking:
             self._rate = _measured(hits, runs)
 
     # What is tried.
+
+    def _last_ones(self) -> None:
+        """Try the last few steps alone: a motif is 4 to 8, and in what is drawn most causes stand together.
+
+        Halving alone finds one step after the other, each in executions of nearly the whole plan, 5 s of it: a plan of 54
+        elements with redis-4.5.3, which leaked four of five times, had 45 left after 300 s (measured).
+        """
+        for few in _FEW:
+            if few >= len(self.best.steps):
+                return
+            plan = self.best.with_steps(self.best.steps[-few:])
+            if self._sure and self._worth(plan) and all(self._execute(plan) for _ in range(SURE_AFTER)):
+                self._take(plan)
+                return
+            if not self._sure and self._try(plan):
+                return
 
     def _halve(self) -> None:
         """Find the steps that matter from the last to the first, each by halving what stands before it.
