@@ -137,8 +137,8 @@ class Shrinking:
     def _last_ones(self) -> None:
         """Try the last few steps alone: a motif is 4 to 8, and in what is drawn most causes stand together.
 
-        Halving alone finds one step after the other, each in executions of nearly the whole plan, 5 s of it: a plan of 54
-        elements with redis-4.5.3, which leaked four of five times, had 45 left after 300 s (measured).
+        Halving alone finds one step after the other, each in executions of nearly the whole plan, of 5 s: a plan
+        of 54 elements with redis-4.5.3, which leaked four of five times, had 45 left after 300 s (measured).
         """
         for few in _FEW:
             if few >= len(self.best.steps):
