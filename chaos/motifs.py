@@ -197,10 +197,11 @@ def burst_after_giving_up(draw: Draw, place: Place) -> Steps:
 def everybody_at_once(draw: Draw, place: Place) -> Steps:
     """Everybody asks at once over a link that all share, or while one camera is slow; then once more.
 
-    (Squid CVE-2016-10003, collapsed forwarding: requests that are in flight at once get one answer.)
+    (Squid CVE-2016-10003, collapsed forwarding: requests that are in flight at once get one answer. And second tries,
+    which all make at once when what they share is a little slower than their patience.)
     """
-    link = draw(st.sampled_from(place.suspected([*place.shared, *place.from_cameras])))
-    under = draw(st.sampled_from([of(Latency(way=Way.DOWN, latency=150)), of(Latency(way=Way.UP, latency=600))]))
+    link = draw(st.sampled_from(place.suspected([*place.shared, *place.shared, *place.from_cameras])))
+    under = of(Latency(way=draw(st.sampled_from([Way.DOWN, Way.UP])), latency=draw(st.sampled_from(_LATE[1:]))))
     together = AskTogether(tuple(Ask(h) for h in draw(st.permutations(place.homes))))
     return [*_fresh(draw, place), SetConditions(link, under), together, together]
 
