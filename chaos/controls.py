@@ -31,8 +31,8 @@ IN_FLIGHT = 0.25
 """Seconds after a cut in which a picture filmed before it may still arrive: a frame's time plus one camera buffer."""
 TOGETHER = 3
 ATTEMPTS = 8
-"""Times that a stream is asked for which does not advance; with four, two homes of containers had none at load 15 to 18 on
-two cores (seen)."""
+"""Times that a stream is asked for which does not advance; with four, two homes of containers had none at load 15 to 18
+on two cores (seen)."""
 SHOWS_WITHIN = 20.0
 """Seconds in which every hub shows a picture on clear links; it does in 0.2 s on a quiet machine. With four tries, 4 s
 in all, two of three hubs had shown none at load 13 on two cores (seen)."""
