@@ -148,7 +148,7 @@ class Server(abc.ABC):
         # a killed server's sockets close a moment before it is seen to have ended
         deadline = time.monotonic() + 0.5
         while self.ended() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
+            time.sleep(0.01)  # between two looks at the process
         if self.ended() is not None:
             return self._died()
         return _Hung(self._sentence(f"did not answer {what} within {LIMIT:.0f} s ({silence})"))
@@ -244,7 +244,7 @@ class Toxiproxy(Server):
                         return int(socket.laddr.port)
             if time.monotonic() > deadline:
                 raise Surroundings(self._sentence(f"did not listen within {_START_SECONDS:.0f} s of its start"))
-            time.sleep(0.005)
+            time.sleep(0.005)  # between two looks at its sockets
         raise self._died()
 
 
@@ -514,7 +514,7 @@ class Links:
                         "a port that a link listens on is taken by another program; end that, or start the run again, "
                         f"which chooses other ports. {busy}"
                     ) from None
-                time.sleep(0.02)
+                time.sleep(0.02)  # between two tries: who has the port may be about to let go of it
 
     def _entry(self, link: str, *, enabled: bool) -> dict[str, Any]:
         hop = self._hops[link]

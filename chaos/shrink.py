@@ -115,8 +115,8 @@ class Shrinking:
     # Where it begins.
 
     def _begin(self) -> None:
-        for guess in filter(self._worth, self._guesses):
-            if all(self._execute(guess) for _ in range(SURE_AFTER)):
+        for guess in self._guesses:
+            if self._leaks_each_time(guess):
                 self._sure = True
                 self._take(guess)
                 self._anchored = len(self._way) - 1
@@ -144,7 +144,7 @@ class Shrinking:
             if few >= len(self.best.steps):
                 return
             plan = self.best.with_steps(self.best.steps[-few:])
-            if self._sure and self._worth(plan) and all(self._execute(plan) for _ in range(SURE_AFTER)):
+            if self._sure and self._leaks_each_time(plan):
                 self._take(plan)
                 return
             if not self._sure and self._try(plan):
@@ -199,6 +199,9 @@ class Shrinking:
         return self.best.with_steps((*steps[:i], *instead, *steps[i + 1 :]))
 
     # How it is decided.
+
+    def _leaks_each_time(self, plan: Plan) -> bool:
+        return self._worth(plan) and all(self._execute(plan) for _ in range(SURE_AFTER))
 
     def _try(self, plan: Plan) -> bool:
         if not self._may(plan):

@@ -341,8 +341,9 @@ def ratio(results: list[dict[str, Any]], way: str) -> float | None:
 
 def median_cases(results: list[dict[str, Any]], update: str, way: str) -> float | None:
     """Return the median of cases to the first foreign frame."""
-    mine = [r["cases"] if r["found"] else r["budget"] for r in results if (r["update"], r["way"]) == (update, way)]
-    return statistics.median(mine) if mine else None
+    return median(
+        r["cases"] if r["found"] else r["budget"] for r in results if (r["update"], r["way"]) == (update, way)
+    )
 
 
 def broken(name: str) -> bool:
