@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 
 SPARE = 10
 """Plans that a round draws beside those that are missing, since some were drawn before."""
-STEPS = 8
+STEPS = 7
 """Rules drawn for one plan; with what motifs add and the last asks of everybody, 37 elementary steps in the median."""
 
 
@@ -398,10 +398,16 @@ class Household(RuleBasedStateMachine):
         self._add(step)
 
     @initialize(data=st.data())
-    def _draw_aftermath(self, data: st.DataObject) -> None:
-        """Draw under what everybody looks again when all is over; now, since nothing is drawn at the end."""
+    def _draw_both_ends(self, data: st.DataObject) -> None:
+        """Draw what a plan opens with, and under what everybody looks again when all is over.
+
+        Three of four open with a motif, where nothing that was kept before hides what it is about. What comes at the
+        end is drawn now, since nothing is drawn then.
+        """
         looks = self._chapter.looks
         self._looks = data.draw(st.lists(aftermath.slow(self._place()), min_size=looks, max_size=looks))
+        if self.motifs and data.draw(st.sampled_from([True, True, True, False])):
+            self.motif(data)
 
     @precondition(lambda self: bool(self.motifs))
     @rule(data=st.data())

@@ -122,7 +122,7 @@ def test_every_plan_that_is_drawn_is_executed_once_and_ends_with_everybody_askin
     assert len({p.digest for p in chapter.executed}) == len(chapter.executed)
     for plan in chapter.executed:
         assert plan.steps[-1] == AskTogether(tuple(Ask(o) for o in OWNERS))
-        assert len(plan.steps) <= 9 * STEPS + 1, "six a motif, and three links cleared beside"
+        assert len(plan.steps) <= 9 * (STEPS + 1) + 1, "six a motif, and three links cleared beside"
 
 
 def test_nothing_is_executed_before_the_plan_is_drawn_to_its_end():
