@@ -51,7 +51,7 @@ _LATE = (150, 250, 350, 600)
 """Milliseconds: an answer that comes, late enough for others to be served before, and one a little later than the
 patience of 0.3 and of 0.5 s that nodes have with each other (docs/reference-home.md): it comes while the next one asks
 on the same connection."""
-_CUTS = (50_000, 50_000, 10_000, 2_000, 200, 60)
+_CUTS = (50_000, 50_000, 50_000, 10_000, 2_000, 200, 60)
 """Bytes after which a camera's reply is cut: in the last third of a still of 75 KB (the rest of a buffer shows only
 there, where half a picture counts as one), early in it, and inside its headers, which are longer."""
 _CUTS_BETWEEN = (14, 5)
@@ -259,7 +259,7 @@ def account_changes(draw: Draw, place: Place) -> Steps:
     if not place.accounts:
         return conditions_turn(draw, place)
     first, second = _two(draw, place)
-    link = _link_of(draw, place, second)
+    link = draw(st.sampled_from([place.way(second)[-1].name, _link_of(draw, place, second)]))
     under = SetConditions(link, draw(_poor_or_dead()))
     change = ChangeAccount(first, second)
     turn: list[Step]
