@@ -601,6 +601,7 @@ class Chapter:
         latest = {drawn: first}
         earlier = self._earlier(first.leaks[0])
         ends = time.monotonic() + self.run.settings.shrink_seconds
+        guesses = _guesses(first)
 
         def fails(candidate: Plan) -> bool:
             result = self.again(candidate, earlier)
@@ -614,7 +615,8 @@ class Chapter:
             budget=self.run.settings.shrink_budget,
             enough=lambda: time.monotonic() > ends,
             worth=lambda plan: plan.asks > 0,
-            guesses=_guesses(first),
+            guesses=guesses,
+            as_far=guesses[-1],
         )
         number = len(self.run.findings)
         hits = tries = 0

@@ -24,7 +24,7 @@ from chaos.plan import (
     SetConditions,
     Step,
 )
-from chaos.shrink import Shrinking, shrink
+from chaos.shrink import AT_ALL, Shrinking, shrink
 from tests.bench.bench_shrinking import flat, helped, hidden, search, thresholds
 from tests.makers import OWNERS, SLOW, plan
 from tests.test_plan import plans
@@ -201,6 +201,32 @@ def test_a_guess_that_leaks_each_time_is_where_the_search_begins():
 
     assert oracle.tried[:4] == [wrong, right, right, right]
     assert Plan(OWNERS, LONG) not in oracle.tried
+    assert shrunk.plan.steps == CAUSE
+
+
+def test_a_plan_that_leaks_now_and_then_is_looked_at_only_as_far_as_it_leaked():
+    first = LONG.index(CAUSE[-1])
+    oracle = Oracle(has(*CAUSE), probability=0.5, seed=3)
+    as_far = Plan(OWNERS, LONG[: first + 1])
+
+    shrunk = shrink(Plan(OWNERS, LONG), oracle, budget=BUDGET, guesses=[as_far], as_far=as_far)
+
+    assert as_far.steps != LONG
+    assert has(*CAUSE)(as_far)
+    assert Plan(OWNERS, LONG) not in oracle.tried
+    assert all(len(p.steps) <= len(as_far.steps) for p in oracle.tried)
+    assert has(*CAUSE)(shrunk.plan)
+    assert len(shrunk.plan.steps) <= len(CAUSE) + 1
+
+
+def test_a_plan_that_does_not_leak_as_far_as_that_is_looked_at_whole():
+    oracle = Oracle(has(*CAUSE), probability=0.9, seed=1)
+    wrong = plan(CAUSE[0])
+
+    shrunk = shrink(Plan(OWNERS, LONG), oracle, budget=BUDGET, guesses=[wrong], as_far=wrong)
+
+    assert oracle.tried[:AT_ALL] == [wrong] * AT_ALL
+    assert oracle.tried[AT_ALL] == Plan(OWNERS, LONG)
     assert shrunk.plan.steps == CAUSE
 
 
