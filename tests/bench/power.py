@@ -39,10 +39,10 @@ from chaos import any_home, any_link, any_node_fault, any_room, conditions, hous
 from chaos.demo import load, scenario_folder
 from chaos.history import Asked, Event, Met
 from chaos.household import Household
-from chaos.plan import Ask, Clear, Plan, Resume
+from chaos.plan import Ask, AskTogether, Clear, Meanwhile, Plan, Resume, Say
 from chaos.run import CaseResult, Chapter, Run, Settings
 from chaos.verdict import Verdict
-from tests.planted.directed import MADE_FOR, PLANS
+from tests.planted.directed import MADE_FOR, STEPS
 
 SEEDS, CASES = 10, 100
 SHRINK_SECONDS = 300.0
@@ -252,11 +252,17 @@ def backend_of(name: str) -> Iterable[None]:
 
 
 def by_hand(update: str) -> list[int]:
-    """Return the size of the plan that a person wrote for this update, without what mends the home at its end."""
-    steps = PLANS[update].steps if update in PLANS else ()
-    while steps and isinstance(steps[-1], Clear | Resume):
+    """Return the size of what a person wrote for this update, without what mends the home at its end.
+
+    Where the last of it is no ask, one of those that every plan ends with is what shows the leak.
+    """
+    if update not in STEPS:
+        return []
+    steps = STEPS[update]
+    while isinstance(steps[-1], Clear | Resume):
         steps = steps[:-1]
-    return [size(PLANS[update].with_steps(steps))] if steps else []
+    shows = isinstance(steps[-1], Ask | AskTogether | Meanwhile | Say)
+    return [size(Plan(OWNERS, steps)) + (not shows)]
 
 
 def size(plan: Plan) -> int:
@@ -303,16 +309,21 @@ def summed(results: list[dict[str, Any]]) -> dict[str, object]:
     guided = [r for r in results if r["way"] == "guided" and broken(r["update"])]
     clean = [r for r in results if not broken(r["update"])]
     shrunk = [r for r in guided if "size" in r]
+    again = [r for r in shrunk if r["hits"] >= 0.8 * r["tries"]]
     small = {
-        u: min([*by_hand(u), *(r["size"] for r in shrunk if r["update"] == u)]) for u in {r["update"] for r in shrunk}
+        u: min([*by_hand(u), *(r["size"] for r in again if r["update"] == u)], default=0)
+        for u in {r["update"] for r in shrunk}
     }
     out: dict[str, object] = {
         "pairs": len(guided),
         "found within 100 cases": share(r["found"] and r["cases"] <= 100 for r in guided),
         "found within 300 cases": share(r["found"] and r["cases"] <= 300 for r in guided),
         "found within 60 s": share(r["found"] and r["seconds"] <= 60 for r in guided),
-        "shrunk to within one of the smallest": share(r["size"] <= small[r["update"]] + 1 for r in shrunk),
-        "reproduced at least 4 of 5": share(r["hits"] >= 0.8 * r["tries"] for r in shrunk),
+        "shrunk to within one of the smallest that leaks again": share(
+            r["size"] <= small[r["update"]] + 1 for r in shrunk
+        ),
+        "reproduced at least 4 of 5": share(r in again for r in shrunk),
+        "both": share(r in again and r["size"] <= small[r["update"]] + 1 for r in shrunk),
         "shrunk programs that never leaked again": sum(r["hits"] == 0 for r in shrunk),
         "asks that failed at a camera's link until december-26 leaked, median": median(
             r["failed uplinks"] for r in guided if r["update"] == "december-26" and r["found"]
