@@ -152,7 +152,7 @@ def answer_comes_late(draw: Draw, place: Place) -> Steps:
 def answer_is_cut(draw: Draw, place: Place) -> Steps:
     """A reply is cut inside its headers, inside the picture or between two replies, and everybody asks again.
 
-    Another owner may ask at the same moment, and is served before it is cut, after which it is asked for once more.
+    Another owner may ask while it is on its way, and is served before it is cut, after which it is asked for once more.
     (Cloudbleed and its kind: a buffer that was filled before, and a read that was short; a second try that reads whose
     request came last.)
     """
@@ -164,8 +164,8 @@ def answer_is_cut(draw: Draw, place: Place) -> Steps:
     under, asks = of(cut), Ask(second)
     crossed: Step = asks
     if draw(st.booleans()):
-        under = of(Latency(way=way, latency=_LATE[0]), cut)
-        crossed = AskTogether((asks, Ask(first)))
+        under = of(Latency(way=way, latency=_LATE[1]), cut)
+        crossed = Meanwhile(asks, (Ask(first),), Moment("sent", link))
     mended = [Clear(link)] if draw(st.booleans()) else []
     return [*_calm(place), Ask(first), SetConditions(link, under), crossed, *mended, Ask(first), Ask(second)]
 
