@@ -228,8 +228,7 @@ class Home:
         self.faults.mend()
         self.links.fresh()
         for wave in self.topology.start_order():
-            for node in wave:
-                self.stack.restart(node)
+            in_parallel(wave, self.stack.restart)
         for display in self.displays.values():
             display.restarted()
 

@@ -65,6 +65,7 @@ class Replay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `compose` are the files of somebody's own home system, by their paths where it was found. `rooms` are those in which
     every owner had a camera more.
     `earlier` is the plan of the case that a carried-over picture came from: it is executed first, on restarted nodes.
+    `anew` means on restarted nodes each time: it depends on what they keep over cases.
     """
 
     fingerprint: str
@@ -77,6 +78,7 @@ class Replay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hits: int
     tries: int
     earlier: Plan | None = None
+    anew: bool = False
     compose: tuple[str, ...] = ()
     rooms: tuple[str, ...] = ()
     format: int = FORMAT

@@ -12,7 +12,7 @@ from chaos.errors import Misuse
 from chaos.fingerprints import mechanism
 from chaos.home import check_plan
 from chaos.register import Replay, bound_95
-from chaos.run import Chapter, Run, Say, Settings, sentence
+from chaos.run import ANEW, Chapter, Run, Say, Settings, sentence
 from chaos.topology import check_owners
 from chaos.verdict import Conclusion, Outcome
 
@@ -42,7 +42,7 @@ def execute(run: Run, file: Replay, times: int) -> Replayed:
     chapter = Chapter(run, f"replay of {file.fingerprint}", file.plan.homes, rules, rooms=rooms)
     chapter.home.faults.check(file.plan.steps)
     under_test = run.under_test(chapter.home)
-    results = [chapter.again(file.plan, file.earlier) for _ in range(times)]
+    results = [chapter.again(file.plan, file.earlier, anew=file.anew) for _ in range(times)]
     leaked = [r.leaks[0] for r in results if r.leaks]
     conclusion = run.conclusions[chapter.name] = _of_one_plan(chapter.close())
     if leaked or conclusion.outcome is Outcome.PASSED:
@@ -54,7 +54,7 @@ def execute(run: Run, file: Replay, times: int) -> Replayed:
         stored = run.evidence.full(leak.frame.digest)
         picture = stored if stored.exists() else None
         seen = mechanism(leak, file.plan.homes, file.plan, run.update.name if run.update else None)
-        lines.insert(0, f"reproduced {len(leaked)} of {times} times: {sentence(leak)}")
+        lines.insert(0, f"reproduced {len(leaked)} of {times} times{ANEW if file.anew else ''}: {sentence(leak)}")
         if seen.fingerprint != file.fingerprint:
             lines.append(f"it is told as finding {seen.fingerprint}, the file's is {file.fingerprint}")
         where = chapter.whence(leak)

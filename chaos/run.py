@@ -14,6 +14,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -163,6 +164,10 @@ class Confirmation(msgspec.Struct, frozen=True):
         return f"{said} on {self.display}{often}{picture}" + (f" ({self.why})" if self.why else "")
 
 
+ANEW = ", each on restarted nodes"
+"""What is said of a finding that depends on what nodes keep over cases."""
+
+
 class Finding(msgspec.Struct, frozen=True):
     """A leak, as it is told: one sentence, the shrunk program, and how often it happened again."""
 
@@ -178,6 +183,8 @@ class Finding(msgspec.Struct, frozen=True):
     mechanism: Mechanism | None = None
     earlier: Plan | None = None
     """The plan of the case that the picture was carried over from."""
+    anew: bool = False
+    """Whether it was executed on restarted nodes each time, since it depends on what they keep over cases."""
     replay: Path | None = None
     whence: Whence | None = None
     """Where the picture turned foreign; None where nothing was captured of its case."""
@@ -202,7 +209,8 @@ class Finding(msgspec.Struct, frozen=True):
         packets = f"; packets: {self.capture}" if self.capture else ""
         return (
             f"{self.sentence}\n\n{where}{program}\n\n"
-            f"reproduced {self.hits} of {self.tries} times; picture: {self.picture or 'kept small only'}{packets}\n"
+            f"reproduced {self.hits} of {self.tries} times{ANEW if self.anew else ''}; "
+            f"picture: {self.picture or 'kept small only'}{packets}\n"
             f"finding {self.fingerprint}"
             + (f"; again: ownframe replay {self.replay}" if self.replay else "")
             + (f"\n{self.remarks}" if self.remarks else "")
@@ -504,10 +512,10 @@ class Chapter:
         if begins_controlled:
             self._control()
 
-    def execute(self, plan: Plan, earlier: Plan | None = None) -> CaseResult:
+    def execute(self, plan: Plan, earlier: Plan | None = None, *, anew: bool = False) -> CaseResult:
         """Return what the plan comes to; it is executed when the ledger does not know it."""
         if plan.digest not in self._ledger:
-            self._ledger[plan.digest] = self.again(plan, earlier)
+            self._ledger[plan.digest] = self.again(plan, earlier, anew=anew)
         return self._ledger[plan.digest]
 
     def try_known(self, limit: int) -> int:
@@ -524,7 +532,7 @@ class Chapter:
                 continue
             tried += 1
             self.run.say(f"executing the plan of finding {known.fingerprint} again")
-            leaked = bool(self.execute(replay.plan, replay.earlier).leaks)
+            leaked = bool(self.execute(replay.plan, replay.earlier, anew=replay.anew).leaks)
             self.run.register.tried(known.fingerprint, int(leaked), 1, self.run.under_test(self.home))
             if leaked:
                 self.leaked = replay.plan
@@ -540,13 +548,15 @@ class Chapter:
             return False
         return True
 
-    def again(self, plan: Plan, earlier: Plan | None = None) -> CaseResult:
+    def again(self, plan: Plan, earlier: Plan | None = None, *, anew: bool = False) -> CaseResult:
         """Execute the plan, whatever is known of it, and add it to the chapter's history.
 
-        What an earlier case left behind is looked for from restarted nodes, after that case.
+        What an earlier case left behind is looked for from restarted nodes, after that case; what nodes keep over cases
+        is out of the way `anew`, on restarted nodes alone.
         """
-        if earlier is not None:
+        if earlier is not None or anew:
             self.home.restart_nodes()
+        if earlier is not None:
             self.again(earlier)
         self.executions += 1
         return self.judged(plan, self.home.execute(plan))
@@ -603,8 +613,8 @@ class Chapter:
         ends = time.monotonic() + self.run.settings.shrink_seconds
         guesses = _guesses(first)
 
-        def fails(candidate: Plan) -> bool:
-            result = self.again(candidate, earlier)
+        def fails(candidate: Plan, *, anew: bool = False) -> bool:
+            result = self.again(candidate, earlier, anew=anew)
             if result.leaks:
                 latest[candidate] = result
             return bool(result.leaks)
@@ -617,6 +627,7 @@ class Chapter:
             worth=lambda plan: plan.asks > 0,
             guesses=guesses,
             as_far=guesses[-1],
+            anew=partial(fails, anew=True) if earlier is None else None,  # it is, after that case
         )
         number = len(self.run.findings)
         hits = tries = 0
@@ -629,9 +640,9 @@ class Chapter:
             search.run()
             self.run.say("executing the shrunk plan again")
             while tries < CONFIRMATIONS or (not hits and tries < UNTIL_SEEN):
-                hits += fails(search.best)
+                hits += search.fails(search.best)
                 tries += 1
-            confirmed = self._confirmed(number, search.best, earlier)
+            confirmed = self._confirmed(number, search.best, earlier, anew=search.is_anew)
         except OwnframeError as failed:
             note = f"looking further ended early: {failed}"
         finally:
@@ -639,11 +650,11 @@ class Chapter:
                 hits, tries = search.seen(search.best)
                 hits, tries = hits + (search.best == drawn), tries + (search.best == drawn)
             told = self._told(search.best, drawn, latest[search.best], hits, tries, note, earlier)
-            self.run.findings[number] = msgspec.structs.replace(told, confirmed=confirmed)
+            self.run.findings[number] = msgspec.structs.replace(told, confirmed=confirmed, anew=search.is_anew)
             self._write(number, last=True)
         return self.run.findings[number]
 
-    def _confirmed(self, number: int, plan: Plan, earlier: Plan | None) -> Confirmation | None:
+    def _confirmed(self, number: int, plan: Plan, earlier: Plan | None, *, anew: bool) -> Confirmation | None:
         """Execute a shrunk plan with the display that findings are confirmed on, in a run and home of its own."""
         display = self.run.settings.confirm_on
         if display is None or display == self.run.settings.display:
@@ -660,7 +671,7 @@ class Chapter:
                 owners, rooms = self.home.owners, self.rooms
                 chapter = Chapter(other, self.name, owners, self.rules, begins_controlled=False, rooms=rooms)
                 for _ in range(CONFIRMATIONS):
-                    leaks = chapter.again(plan, earlier).leaks
+                    leaks = chapter.again(plan, earlier, anew=anew).leaks
                     tries += 1
                     hits += bool(leaks)
                     if leaks and picture is None:
@@ -723,6 +734,7 @@ class Chapter:
             hits=finding.hits,
             tries=finding.tries,
             earlier=finding.earlier,
+            anew=finding.anew,
         )
         try:
             whence, capture = self._write_trace(folder, finding.leak)

@@ -50,6 +50,16 @@ def written(tmp_path, **changes):
     return path
 
 
+def test_what_needs_nodes_that_know_nothing_is_executed_on_restarted_ones(tmp_path, monkeypatch, played, capsys):
+    restarts = []
+    monkeypatch.setattr(PlayedHome, "restart_nodes", lambda home: restarts.append(len(home.executed)))
+    played(lambda number: True)
+    ownframe("replay", written(tmp_path, anew=True), "--times", 3, "--evidence", tmp_path / "evidence")
+
+    assert "reproduced 3 of 3 times, each on restarted nodes: ada saw grace's" in capsys.readouterr().out
+    assert restarts == [0, 1, 2]
+
+
 def test_what_leaks_is_reproduced_k_of_n_with_code_1(tmp_path, played, capsys):
     played(lambda number: number % 2 == 1)
     code = ownframe("replay", written(tmp_path), "--times", 5, "--evidence", tmp_path / "evidence")

@@ -32,8 +32,12 @@ class PlayedHome:
         self.stack, self.digests = SimpleNamespace(parts={}, captures="nobody captures here"), {}
         self.topology = self.reader = None
         self.executed: list[Plan] = []
+        self.restarts: list[int] = []
         self.carried = 0
         self._run, self._leaks = run, leaks
+
+    def restart_nodes(self) -> None:
+        self.restarts.append(len(self.executed))
 
     def execute(self, plan: Plan):
         self.executed.append(plan)
@@ -197,8 +201,6 @@ def test_what_is_left_of_an_earlier_case_is_looked_for_from_restarted_nodes_afte
     made = chapter()
     first = plan(Ask("grace"))
     made.execute(first)
-    restarts = []
-    made.home.restart_nodes = lambda: restarts.append(len(made.home.executed))
     made.home.carried = 1
     made.execute(DRAWN)
     finding = made.investigate(DRAWN)
@@ -208,7 +210,40 @@ def test_what_is_left_of_an_earlier_case_is_looked_for_from_restarted_nodes_afte
     assert finding.earlier == Replay.read(finding.replay).earlier == first
     after = made.home.executed[2:]
     assert after[::2] == [first] * (len(after) // 2)
-    assert restarts == list(range(2, len(made.home.executed), 2))
+    assert made.home.restarts == list(range(2, len(made.home.executed), 2))
+
+
+def test_what_leaks_only_on_nodes_that_know_nothing_is_executed_on_restarted_ones_each_time(chapter):
+    """What nodes keep over cases hides it from the second execution on, as in conditional-stills."""
+    made = chapter()
+    made.home._leaks = lambda number: number - 1 in (0, *made.home.restarts)
+    made.execute(DRAWN)
+    finding = made.investigate(DRAWN)
+
+    assert finding.plan.steps == CAUSE
+    assert (finding.hits, finding.tries) == (CONFIRMATIONS, CONFIRMATIONS)
+    assert "reproduced 5 of 5 times, each on restarted nodes; " in finding.text()
+    assert finding.anew
+    assert Replay.read(finding.replay).anew
+    begun = made.home.restarts[0]
+    assert begun <= 3, "each guess was executed once without"
+    assert made.home.restarts == list(range(begun, len(made.home.executed)))
+
+
+def test_what_leaks_as_it_is_or_on_restarted_nodes_no_better_restarts_nothing_more(chapter):
+    made = chapter()
+    made.execute(DRAWN)
+    assert not made.investigate(DRAWN).anew
+    assert made.home.restarts == []
+
+    rarely = chapter(leaks=lambda number: number == 1 or number % 4 == 0)
+    rarely.execute(DRAWN)
+    finding = rarely.investigate(DRAWN)
+
+    assert not finding.anew
+    assert not Replay.read(finding.replay).anew
+    assert "restarted" not in finding.text()
+    assert len(rarely.home.restarts) <= 4
 
 
 def test_a_leak_that_cannot_be_stored_is_told_with_what_failed(chapter):
