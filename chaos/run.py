@@ -52,7 +52,7 @@ from chaos.plan import (
     Step,
 )
 from chaos.register import Register, Replay, UnderTest
-from chaos.shrink import Shrinking
+from chaos.shrink import LAST_STEPS, Shrinking
 from chaos.stacks import Stack
 from chaos.stacks.process import ProcessStack
 from chaos.traces import Traces
@@ -465,14 +465,20 @@ _PAIRS: dict[str, Callable[[str], tuple[Step, Step]]] = {
 
 
 def _guesses(result: CaseResult) -> tuple[Plan, ...]:
-    """Return smaller plans to begin with: without what came after the ask that leaked, and without bystanders."""
+    """Return smaller plans to begin with, the last one without what came after the ask that leaked.
+
+    The one before it is without bystanders too, and those before are its last few steps: most causes stand together,
+    right before the ask. (A drawn plan of 53 elements with shared-fetch leaked in 1 of 11, and of 300 s nothing was
+    left to shrink it in; where its last steps leak each time, its own rate need not be measured.)
+    """
     leak = result.leaks[0]
     short = result.plan.until_ask(result.leaking_ask) if result.leaking_ask else result.plan
     about = {leak.frame.hub, *leak.owners, *(s.owner for s in leak.frame.reading.sightings)}
     few = short
     for owner in result.plan.homes:
         few = few if owner in about else few.without(owner)
-    return few, short
+    last = (few.with_steps(few.steps[-n:]) for n in LAST_STEPS if n < len(few.steps))
+    return *last, few, short
 
 
 class Chapter:

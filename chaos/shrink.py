@@ -40,8 +40,8 @@ LEAST = 0.02
 """A smaller rate is not assumed: each decision would take two hundred executions."""
 AT_ALL = 4
 """Executions in which the plan as far as it leaked must leak once; three of four that leak at 0.3 do."""
-_FEW = (4, 8, 16)
-"""Steps at the end of a plan that are tried alone."""
+LAST_STEPS = (4, 8, 16)
+"""How many steps at the end of a plan are tried alone."""
 _LIMIT = math.log((1 - ERROR) / ERROR)
 _RESERVE = 6
 """Executions that are left to prove what a sure plan came to: five leaks do, two clean runs refute it."""
@@ -178,7 +178,7 @@ class Shrinking:
         Halving alone finds one step after the other, each in executions of nearly the whole plan, of 5 s: a plan
         of 54 elements with redis-4.5.3, which leaked four of five times, had 45 left after 300 s (measured).
         """
-        for few in _FEW:
+        for few in LAST_STEPS:
             if few >= len(self.best.steps):
                 return
             plan = self.best.with_steps(self.best.steps[-few:])
@@ -239,7 +239,8 @@ class Shrinking:
     # How it is decided.
 
     def _leaks_each_time(self, plan: Plan) -> bool:
-        return self._worth(plan) and all(self._execute(plan) for _ in range(SURE_AFTER))
+        hits, runs = self.seen(plan)
+        return hits == runs and self._worth(plan) and all(self._execute(plan) for _ in range(SURE_AFTER))
 
     def _leaks_at_all(self, plan: Plan) -> bool:
         while not (seen := self.seen(plan))[0] and seen[1] < AT_ALL and self._worth(plan):

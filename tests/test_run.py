@@ -182,7 +182,20 @@ def test_guesses_of_a_leak_that_no_ask_was_open_for_are_whole(chapter):
         leaks=[chapter().again(DRAWN).leaks[0]],
     )
 
-    assert running._guesses(result)[1] == DRAWN
+    assert running._guesses(result)[-1] == DRAWN
+
+
+def test_the_last_steps_that_leak_each_time_are_taken_though_the_plan_hardly_ever_does(chapter):
+    made = chapter()
+    long = plan(*[Clear("ada.hub")] * 20, *CAUSE, Clear("relay.cache"))
+    made.home._leaks = lambda number: number == 1 or len(made.home.executed[-1].steps) <= 4
+    made.execute(long)
+    finding = made.investigate(long)
+
+    assert made.home.executed[1:4] == [plan(Clear("ada.hub"), *CAUSE)] * 3
+    assert long not in made.home.executed[1:]
+    assert finding.plan.steps == CAUSE
+    assert (finding.hits, finding.tries) == (CONFIRMATIONS, CONFIRMATIONS)
 
 
 def test_findings_of_one_mechanism_are_told_together(chapter):
