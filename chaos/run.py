@@ -13,10 +13,10 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import msgspec
 
@@ -52,7 +52,7 @@ from chaos.plan import (
     Step,
 )
 from chaos.register import Register, Replay, UnderTest
-from chaos.shrink import LAST_STEPS, Shrinking
+from chaos.shrink import LAST_STEPS, SURE_AFTER, Shrinking
 from chaos.stacks import Stack
 from chaos.stacks.process import ProcessStack
 from chaos.traces import Traces
@@ -481,6 +481,10 @@ def _guesses(result: CaseResult) -> tuple[Plan, ...]:
     return *last, few, short
 
 
+def _first_that_leaks_each_time(plans: Iterable[Plan], fails: Callable[[Plan], bool]) -> Plan | None:
+    return next((plan for plan in plans if all(fails(plan) for _ in range(SURE_AFTER))), None)
+
+
 class Chapter:
     """One scenario or plain test within a run: its cases, its controls, its conclusion.
 
@@ -616,8 +620,9 @@ class Chapter:
         first = self._ledger[drawn.digest]
         latest = {drawn: first}
         earlier = self._earlier(first.leaks[0])
-        ends = time.monotonic() + self.run.settings.shrink_seconds
         guesses = _guesses(first)
+        seen_before = {drawn: 1}
+        settings = self.run.settings
 
         def fails(candidate: Plan, *, anew: bool = False) -> bool:
             result = self.again(candidate, earlier, anew=anew)
@@ -625,16 +630,20 @@ class Chapter:
                 latest[candidate] = result
             return bool(result.leaks)
 
-        search = Shrinking(
-            drawn,
-            fails,
-            budget=self.run.settings.shrink_budget,
-            enough=lambda: time.monotonic() > ends,
-            worth=lambda plan: plan.asks > 0,
-            guesses=guesses,
-            as_far=guesses[-1],
-            anew=partial(fails, anew=True) if earlier is None else None,  # it is, after that case
-        )
+        def searching(plan: Plan, fails: Callable[[Plan], bool], **more: Any) -> Shrinking:
+            ends = time.monotonic() + settings.shrink_seconds
+            return Shrinking(
+                plan,
+                fails,
+                budget=settings.shrink_budget,
+                enough=lambda: time.monotonic() > ends,
+                worth=lambda plan: plan.asks > 0,
+                anew=anew,
+                **more,
+            )
+
+        anew = partial(fails, anew=True) if earlier is None else None  # it is, after that case
+        search = searching(drawn, fails, guesses=guesses, as_far=guesses[-1])
         number = len(self.run.findings)
         hits = tries = 0
         note = ""
@@ -645,16 +654,27 @@ class Chapter:
         try:
             search.run()
             self.run.say("executing the shrunk plan again")
-            while tries < CONFIRMATIONS or (not hits and tries < UNTIL_SEEN):
-                hits += search.fails(search.best)
-                tries += 1
+            while tries < CONFIRMATIONS:
+                hits, tries = hits + search.fails(search.best), tries + 1
+            if not hits and anew is not None and not search.is_anew and settings.shrink_budget:
+                # while it was shrunk, what nodes keep over cases made it leak, and then no more
+                sure = _first_that_leaks_each_time((search.best, *guesses), anew)
+                if sure is not None:
+                    seen_before[sure] = SURE_AFTER
+                    search, tries = searching(sure, anew), 0
+                    search.run()
+                    while tries < CONFIRMATIONS:
+                        hits, tries = hits + search.fails(search.best), tries + 1
+            while not hits and tries < UNTIL_SEEN:
+                hits, tries = hits + search.fails(search.best), tries + 1
             confirmed = self._confirmed(number, search.best, earlier, anew=search.is_anew)
         except OwnframeError as failed:
             note = f"looking further ended early: {failed}"
         finally:
             if not tries:
                 hits, tries = search.seen(search.best)
-                hits, tries = hits + (search.best == drawn), tries + (search.best == drawn)
+                before = seen_before.get(search.best, 0)
+                hits, tries = hits + before, tries + before
             told = self._told(search.best, drawn, latest[search.best], hits, tries, note, earlier)
             self.run.findings[number] = msgspec.structs.replace(told, confirmed=confirmed, anew=search.is_anew)
             self._write(number, last=True)

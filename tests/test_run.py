@@ -243,6 +243,19 @@ def test_what_leaks_only_on_nodes_that_know_nothing_is_executed_on_restarted_one
     assert made.home.restarts == list(range(begun, len(made.home.executed)))
 
 
+def test_what_leaks_no_more_once_it_is_shrunk_is_shrunk_again_on_restarted_nodes(chapter):
+    """The nodes' state walked to where it leaks no more while it was shrunk."""
+    made = chapter()
+    made.home._leaks = lambda number: (not made.home.restarts and number <= 12) or number - 1 in made.home.restarts
+    made.execute(DRAWN)
+    finding = made.investigate(DRAWN)
+
+    assert finding.plan.steps == CAUSE
+    assert (finding.hits, finding.tries) == (CONFIRMATIONS, CONFIRMATIONS)
+    assert finding.anew
+    assert made.home.restarts[0] >= 12 + CONFIRMATIONS
+
+
 def test_what_leaks_as_it_is_or_on_restarted_nodes_no_better_restarts_nothing_more(chapter):
     made = chapter()
     made.execute(DRAWN)
