@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import itertools
 import math
 import os
 import platform
@@ -36,6 +37,7 @@ from chaos.packetfaults import PACKET_FAULTS
 from chaos.plan import (
     DEFAULT_CAMERA,
     Ask,
+    AskTogether,
     Attach,
     Clear,
     Detach,
@@ -469,7 +471,8 @@ def _guesses(result: CaseResult) -> tuple[Plan, ...]:
 
     The one before it is without bystanders too, and those before are its last few steps: most causes stand together,
     right before the ask. (A drawn plan of 53 elements with shared-fetch leaked in 1 of 11, and of 300 s nothing was
-    left to shrink it in; where its last steps leak each time, its own rate need not be measured.)
+    left to shrink it in; where its last steps leak each time, its own rate need not be measured.) The last of these
+    also with one ask after the other where several were at once, since who comes first of those is a matter of luck.
     """
     leak = result.leaks[0]
     short = result.plan.until_ask(result.leaking_ask) if result.leaking_ask else result.plan
@@ -477,8 +480,16 @@ def _guesses(result: CaseResult) -> tuple[Plan, ...]:
     few = short
     for owner in result.plan.homes:
         few = few if owner in about else few.without(owner)
-    last = (few.with_steps(few.steps[-n:]) for n in LAST_STEPS if n < len(few.steps))
-    return *last, few, short
+    last = [few.with_steps(few.steps[-n:]) for n in LAST_STEPS if n < len(few.steps)]
+    return *last, *_one_after_the_other((last or [few])[-1]), few, short
+
+
+def _one_after_the_other(plan: Plan) -> Iterator[Plan]:
+    """Yield the plan with those who ask at the same moment one after the other: as they stand there, and backwards."""
+    if any(isinstance(step, AskTogether) for step in plan.steps):
+        for way in (1, -1):
+            steps = (s.asks[::way] if isinstance(s, AskTogether) else (s,) for s in plan.steps)
+            yield plan.with_steps(tuple(itertools.chain.from_iterable(steps)))
 
 
 def _first_that_leaks_each_time(plans: Iterable[Plan], fails: Callable[[Plan], bool]) -> Plan | None:

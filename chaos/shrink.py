@@ -68,9 +68,10 @@ class Shrinking:
 
     `fails` executes a plan once. At most `budget` executions are made, and none once there is `enough`. A plan that is
     not `worth` it (it asks for nothing, say) is no candidate. Of the `guesses`, small plans that somebody has reasons
-    to believe in, the first that leaks each time is where the search begins. If none does, but one does when executed
-    `anew` (on nodes that know nothing of what was executed before), everything is from then on. Else it begins with
-    the plan `as_far` as it leaked, if that leaks at all: what came later is no cause, and each execution is shorter.
+    to believe in, the first that leaks each time is where the search begins. If none does, but one of the last two does
+    when executed `anew` (on nodes that know nothing of what was executed before), everything is from then on. Else it
+    begins with the plan `as_far` as it leaked, if that leaks at all: what came later is no cause, and each execution is
+    shorter.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class Shrinking:
     # Where it begins.
 
     def _begin(self) -> None:
-        if self._begin_with_a_guess() or self._begin_anew():
+        if self._begin_with_one_of(self._guesses) or self._begin_anew():
             return
         if self._as_far is not None and self._leaks_at_all(self._as_far):
             self._take(self._as_far)
@@ -146,8 +147,8 @@ class Shrinking:
         if not self._sure:
             self._rate = _measured(hits, runs)
 
-    def _begin_with_a_guess(self) -> bool:
-        for guess in self._guesses:
+    def _begin_with_one_of(self, guesses: Sequence[Plan]) -> bool:
+        for guess in guesses:
             if self._leaks_each_time(guess):
                 self._sure = True
                 self._take(guess)
@@ -165,7 +166,7 @@ class Shrinking:
             return False
         usual, seen = self.fails, self._seen
         self.fails, self._seen = self._anew, {}
-        if self._begin_with_a_guess():
+        if self._begin_with_one_of(self._guesses[-2:]):  # a restart of all nodes takes as long as a small plan
             return True
         self.fails, self._seen = usual, seen
         return False

@@ -198,6 +198,20 @@ def test_the_last_steps_that_leak_each_time_are_taken_though_the_plan_hardly_eve
     assert (finding.hits, finding.tries) == (CONFIRMATIONS, CONFIRMATIONS)
 
 
+def test_a_race_is_tried_with_one_ask_after_the_other_as_they_stand_and_backwards(chapter):
+    """Of those who ask at once luck says who comes first."""
+    race = AskTogether((Ask("ada"), Ask("grace")))
+    drawn = plan(*[Clear("ada.hub")] * 20, *CAUSE, race, Ask("ada"))
+    result = SimpleNamespace(plan=drawn, leaking_ask=None, leaks=[chapter().again(DRAWN).leaks[0]])
+    *last, forwards, backwards, few, short = running._guesses(result)
+
+    assert (few, short) == (drawn, drawn)
+    assert last[-1].steps == drawn.steps[-16:]
+    assert forwards.steps == (*drawn.steps[-16:-2], Ask("ada"), Ask("grace"), Ask("ada"))
+    assert backwards.steps == (*drawn.steps[-16:-2], Ask("grace"), Ask("ada"), Ask("ada"))
+    assert list(running._one_after_the_other(plan(*CAUSE))) == []
+
+
 def test_findings_of_one_mechanism_are_told_together(chapter):
     made = chapter()
     for drawn in (DRAWN, plan(Clear("lin.hub"), *CAUSE)):
