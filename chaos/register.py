@@ -64,7 +64,8 @@ class Replay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `compose` are the files of somebody's own home system, by their paths where it was found. `rooms` are those in which
     every owner had a camera more.
-    `earlier` is the plan of the case that a carried-over picture came from: it is executed first, on restarted nodes.
+    `earlier` is the plan of the case that a carried-over picture came from, or whose state it needs: it is executed
+    first, on restarted nodes.
     `anew` means on restarted nodes each time: it depends on what they keep over cases.
     """
 

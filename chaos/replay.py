@@ -12,7 +12,7 @@ from chaos.errors import Misuse
 from chaos.fingerprints import mechanism
 from chaos.home import check_plan
 from chaos.register import Replay, bound_95
-from chaos.run import ANEW, Chapter, Run, Say, Settings, sentence
+from chaos.run import Chapter, Run, Say, Settings, how_executed, sentence
 from chaos.topology import check_owners
 from chaos.verdict import Conclusion, Outcome
 
@@ -54,7 +54,9 @@ def execute(run: Run, file: Replay, times: int) -> Replayed:
         stored = run.evidence.full(leak.frame.digest)
         picture = stored if stored.exists() else None
         seen = mechanism(leak, file.plan.homes, file.plan, run.update.name if run.update else None)
-        lines.insert(0, f"reproduced {len(leaked)} of {times} times{ANEW if file.anew else ''}: {sentence(leak)}")
+        lines.insert(
+            0, f"reproduced {len(leaked)} of {times} times{how_executed(file.anew, file.earlier)}: {sentence(leak)}"
+        )
         if seen.fingerprint != file.fingerprint:
             lines.append(f"it is told as finding {seen.fingerprint}, the file's is {file.fingerprint}")
         where = chapter.whence(leak)

@@ -14,7 +14,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -54,7 +54,7 @@ from chaos.plan import (
     Step,
 )
 from chaos.register import Register, Replay, UnderTest
-from chaos.shrink import LAST_STEPS, SURE_AFTER, Shrinking
+from chaos.shrink import AT_ALL, LAST_STEPS, SURE_AFTER, Shrinking
 from chaos.stacks import Stack
 from chaos.stacks.process import ProcessStack
 from chaos.traces import Traces
@@ -166,8 +166,11 @@ class Confirmation(msgspec.Struct, frozen=True):
         return f"{said} on {self.display}{often}{picture}" + (f" ({self.why})" if self.why else "")
 
 
-ANEW = ", each on restarted nodes"
-"""What is said of a finding that depends on what nodes keep over cases."""
+def how_executed(anew: bool, earlier: Plan | None) -> str:
+    """Say, after a comma, how a finding is executed that depends on what nodes keep over cases; nothing of others."""
+    if earlier is not None:
+        return ", each on restarted nodes after an earlier case"
+    return ", each on restarted nodes" if anew else ""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -184,7 +187,7 @@ class Finding(msgspec.Struct, frozen=True):
     note: str = ""
     mechanism: Mechanism | None = None
     earlier: Plan | None = None
-    """The plan of the case that the picture was carried over from."""
+    """The plan of the case that the picture was carried over from, or whose state it needs: it is executed first."""
     anew: bool = False
     """Whether it was executed on restarted nodes each time, since it depends on what they keep over cases."""
     replay: Path | None = None
@@ -211,7 +214,7 @@ class Finding(msgspec.Struct, frozen=True):
         packets = f"; packets: {self.capture}" if self.capture else ""
         return (
             f"{self.sentence}\n\n{where}{program}\n\n"
-            f"reproduced {self.hits} of {self.tries} times{ANEW if self.anew else ''}; "
+            f"reproduced {self.hits} of {self.tries} times{how_executed(self.anew, self.earlier)}; "
             f"picture: {self.picture or 'kept small only'}{packets}\n"
             f"finding {self.fingerprint}"
             + (f"; again: ownframe replay {self.replay}" if self.replay else "")
@@ -492,10 +495,6 @@ def _one_after_the_other(plan: Plan) -> Iterator[Plan]:
             yield plan.with_steps(tuple(itertools.chain.from_iterable(steps)))
 
 
-def _first_that_leaks_each_time(plans: Iterable[Plan], fails: Callable[[Plan], bool]) -> Plan | None:
-    return next((plan for plan in plans if all(fails(plan) for _ in range(SURE_AFTER))), None)
-
-
 class Chapter:
     """One scenario or plain test within a run: its cases, its controls, its conclusion.
 
@@ -629,64 +628,31 @@ class Chapter:
         seen of that; stopping is passed on, failing surroundings are told with the finding.
         """
         first = self._ledger[drawn.digest]
-        latest = {drawn: first}
-        earlier = self._earlier(first.leaks[0])
-        guesses = _guesses(first)
-        seen_before = {drawn: 1}
-        settings = self.run.settings
-
-        def fails(candidate: Plan, *, anew: bool = False) -> bool:
-            result = self.again(candidate, earlier, anew=anew)
-            if result.leaks:
-                latest[candidate] = result
-            return bool(result.leaks)
-
-        def searching(plan: Plan, fails: Callable[[Plan], bool], **more: Any) -> Shrinking:
-            ends = time.monotonic() + settings.shrink_seconds
-            return Shrinking(
-                plan,
-                fails,
-                budget=settings.shrink_budget,
-                enough=lambda: time.monotonic() > ends,
-                worth=lambda plan: plan.asks > 0,
-                anew=anew,
-                **more,
-            )
-
-        anew = partial(fails, anew=True) if earlier is None else None  # it is, after that case
-        search = searching(drawn, fails, guesses=guesses, as_far=guesses[-1])
+        looking = _Looking(self, first)
+        search = looking.at(drawn, looking.fails, guesses=looking.guesses, as_far=looking.guesses[-1])
         number = len(self.run.findings)
         hits = tries = 0
         note = ""
         confirmed = None
         self.run.say("shrinking the plan")
-        self.run.findings.append(self._told(drawn, drawn, first, 1, 1, earlier=earlier))
+        self.run.findings.append(self._told(drawn, drawn, first, 1, 1, earlier=looking.earlier))
         self._write(number)  # whatever becomes of us, what was found is there
         try:
             search.run()
             self.run.say("executing the shrunk plan again")
-            while tries < CONFIRMATIONS:
+            while tries < CONFIRMATIONS or (not hits and tries < UNTIL_SEEN):
                 hits, tries = hits + search.fails(search.best), tries + 1
-            if not hits and anew is not None and not search.is_anew and settings.shrink_budget:
-                # while it was shrunk, what nodes keep over cases made it leak, and then no more
-                sure = _first_that_leaks_each_time((search.best, *guesses), anew)
-                if sure is not None:
-                    seen_before[sure] = SURE_AFTER
-                    search, tries = searching(sure, anew), 0
+                if not hits and tries == CONFIRMATIONS and (other := looking.otherwise(search)) is not None:
+                    search, tries = other, 0
                     search.run()
-                    while tries < CONFIRMATIONS:
-                        hits, tries = hits + search.fails(search.best), tries + 1
-            while not hits and tries < UNTIL_SEEN:
-                hits, tries = hits + search.fails(search.best), tries + 1
-            confirmed = self._confirmed(number, search.best, earlier, anew=search.is_anew)
+            confirmed = self._confirmed(number, search.best, looking.earlier, anew=search.is_anew)
         except OwnframeError as failed:
             note = f"looking further ended early: {failed}"
         finally:
             if not tries:
                 hits, tries = search.seen(search.best)
-                before = seen_before.get(search.best, 0)
-                hits, tries = hits + before, tries + before
-            told = self._told(search.best, drawn, latest[search.best], hits, tries, note, earlier)
+                hits, tries = hits + (search.best in looking.begun), tries + (search.best in looking.begun)
+            told = self._told(search.best, drawn, looking.latest[search.best], hits, tries, note, looking.earlier)
             self.run.findings[number] = msgspec.structs.replace(told, confirmed=confirmed, anew=search.is_anew)
             self._write(number, last=True)
         return self.run.findings[number]
@@ -721,11 +687,19 @@ class Chapter:
             why = str(failed)
         return Confirmation(display, hits, tries, picture, why)
 
-    def _earlier(self, leak: Judged) -> Plan | None:
-        """Return the plan of the case that a carried-over picture comes from."""
-        cases = (e for e in reversed(self.run.evidence.history) if isinstance(e, CaseStarted))
-        mine = (c.plan for c in cases if c.case == leak.carried_over and c.plan and c.plan.homes == self.home.owners)
-        return next(mine, None) if leak.carried_over is not None else None
+    def plan_of(self, case: int | None) -> Plan | None:
+        """Return the plan of an earlier case of these homes, None of none."""
+        return next((c.plan for c in self._earlier_cases() if c.case == case), None)
+
+    def plan_before(self, case: int) -> Plan | None:
+        """Return the plan of the last case of these homes before that one, None where it was the first."""
+        return next((c.plan for c in self._earlier_cases() if c.case < case), None)
+
+    def _earlier_cases(self) -> Iterator[CaseStarted]:
+        """Yield the cases of these homes that had a plan, the last one first."""
+        for event in reversed(self.run.evidence.history):
+            if isinstance(event, CaseStarted) and event.plan and event.plan.homes == self.home.owners:
+                yield event
 
     def _told(
         self,
@@ -865,3 +839,60 @@ class Chapter:
             e.conditions for e in self.events if isinstance(e, ConditionsSet) and fault in e.conditions.faults(e.link)
         )
         return drawn.soonest() if fault.kind in PACKET_FAULTS else drawn
+
+
+class _Looking:
+    """How a plan that leaked is executed again while it is looked into.
+
+    As it is at first; if it leaks no more, on restarted nodes; then on restarted nodes after the case before.
+    """
+
+    def __init__(self, chapter: Chapter, first: CaseResult) -> None:
+        self._chapter, self._first = chapter, first
+        self.latest = {first.plan: first}
+        """Each plan that leaked, with its latest execution that did."""
+        self.begun = {first.plan}
+        """Plans that had leaked before a search began with them."""
+        self.earlier = chapter.plan_of(first.leaks[0].carried_over)
+        self.guesses = _guesses(first)
+        self._anew = partial(self.fails, anew=True) if self.earlier is None else None  # it is, after that case
+
+    def fails(self, candidate: Plan, *, anew: bool = False) -> bool:
+        """Execute a plan once; return whether it leaked."""
+        result = self._chapter.again(candidate, self.earlier, anew=anew)
+        if result.leaks:
+            self.latest[candidate] = result
+        return bool(result.leaks)
+
+    def at(self, plan: Plan, fails: Callable[[Plan], bool], **more: Any) -> Shrinking:
+        """Return a search for something smaller than this plan, with a whole budget."""
+        settings = self._chapter.run.settings
+        ends = time.monotonic() + settings.shrink_seconds
+        return Shrinking(
+            plan,
+            fails,
+            budget=settings.shrink_budget,
+            enough=lambda: time.monotonic() > ends,
+            worth=lambda plan: plan.asks > 0,
+            anew=self._anew,
+            **more,
+        )
+
+    def otherwise(self, search: Shrinking) -> Shrinking | None:
+        """Return a search that executes plans as they leak, where what this one came to leaks no more; None of none.
+
+        What nodes keep over cases made it leak: that has walked since, or the case before had left it so.
+        """
+        anew, settings = self._anew, self._chapter.run.settings
+        if anew is None or search.is_anew or self.earlier is not None or not settings.shrink_budget:
+            return None
+        for plan in (search.best, *self.guesses):
+            if all(anew(plan) for _ in range(SURE_AFTER)):
+                self.begun.add(plan)
+                return self.at(plan, anew)
+        self.earlier, short = self._chapter.plan_before(self._first.leaks[0].case), self.guesses[-1]
+        if self.earlier is not None and any(self.fails(short) for _ in range(AT_ALL)):
+            self.begun.add(short)
+            return self.at(short, self.fails)
+        self.earlier = None
+        return None

@@ -270,6 +270,26 @@ def test_what_leaks_no_more_once_it_is_shrunk_is_shrunk_again_on_restarted_nodes
     assert made.home.restarts[0] >= 12 + CONFIRMATIONS
 
 
+def test_what_needs_the_case_before_is_executed_after_it_on_restarted_nodes(chapter):
+    """As session-slots: the relay had been restarted at the end of the case before, and who signs in first is luck."""
+    made = chapter()
+    first = plan(Ask("grace"))
+    made.execute(first)
+
+    def leaks(number: int) -> bool:
+        return number == 2 or (number - 2 in made.home.restarts and made.home.executed[-2] == first)
+
+    made.home._leaks = leaks
+    made.execute(DRAWN)
+    finding = made.investigate(DRAWN)
+
+    assert finding.plan.steps == CAUSE
+    assert (finding.hits, finding.tries) == (CONFIRMATIONS, CONFIRMATIONS)
+    assert finding.earlier == Replay.read(finding.replay).earlier == first
+    assert not finding.anew
+    assert "5 of 5 times, each on restarted nodes after an earlier case; " in finding.text()
+
+
 def test_what_leaks_as_it_is_or_on_restarted_nodes_no_better_restarts_nothing_more(chapter):
     made = chapter()
     made.execute(DRAWN)
