@@ -5,6 +5,7 @@ Real Toxiproxy, a real Valkey server, real codecs; what it has not got is an add
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import signal
@@ -30,6 +31,8 @@ READY_WITHIN = 20.0
 """Seconds; three homes were ready in 1.5 s on two quiet cores (measured)."""
 STARTS = 3
 """Times that a home is started on other ports, when another process takes one between choosing and listening."""
+_IN_USE = os.strerror(errno.EADDRINUSE).lower()
+"""What nodes and Toxiproxy say then; whoever took it may be gone when we look."""
 
 
 class ProcessStack:
@@ -70,12 +73,13 @@ class ProcessStack:
             chosen = sockets.free_ports(len(wanted) + len(topology.links))
             try:
                 self._start_on(chosen, wanted, scene)
-            except Surroundings:
+            except Surroundings as failed:
                 self.stop()
                 taken = sockets.taken(chosen)  # ours have ended: who listens there now is somebody else
-                if not taken or not again:
+                if not again or not (taken or _IN_USE in str(failed).lower()):
                     raise
-                self._say(f"another process took port {taken[0]} first; starting again on other ports")
+                which = f"port {taken[0]}" if taken else "a port for a moment"
+                self._say(f"another process took {which} first; starting again on other ports")
             else:
                 return
 
