@@ -33,7 +33,7 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from chaos import any_home, any_link, any_node_fault, any_room, conditions, household, lean, updates
 from chaos.demo import load, scenario_folder
@@ -402,7 +402,17 @@ def ninth(values: list[float]) -> float:
 
 def show(results: list[dict[str, Any]], console: Console) -> Mapping[str, object]:
     """Print the table and the sums, and return the sums."""
-    heads = ("update", "way", "found", "cases: median, 90 %", "seconds", "size", "again", "frames", "foreign")
+    heads = (
+        Column("update", no_wrap=True),
+        "way",
+        "found",
+        "cases: median, 90 %",
+        "seconds",
+        "size",
+        "again",
+        "frames",
+        "foreign",
+    )
     table = Table(*heads, box=None)
     for row in rows(results):
         table.add_row(*row)

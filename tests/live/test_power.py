@@ -32,7 +32,7 @@ def test_december_26_is_found_and_shrunk_and_nothing_else_is_called_a_leak(
     assert guided["foreign"] >= 1
     assert guided["hits"] >= 1
     assert guided["size"] < guided["drawn"]
-    assert guided["folder"] == 1, "its plan is on disk"
+    assert guided["folder"] >= 1, "its plan is on disk, and those of executions that leaked"
     for name in ("december-26-fixed", "reference"):
         clean = results[name, "guided"]
         assert (clean["found"], clean["foreign"]) == (False, 0)
