@@ -22,7 +22,7 @@ import psutil
 from toxiproxy.api import APIConsumer  # noqa: TID251 - here alone
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists  # noqa: TID251
 
-from chaos import children
+from chaos import children, sockets
 from chaos.conditions import CLEAR, Conditions
 from chaos.disturbance import Way
 from chaos.errors import Misuse, Surroundings, nearest
@@ -507,7 +507,7 @@ class Links:
             try:
                 return call()
             except Surroundings as busy:
-                if "address already in use" not in str(busy):
+                if sockets.IN_USE not in str(busy):
                     raise
                 if time.monotonic() > deadline:
                     raise Surroundings(

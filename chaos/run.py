@@ -207,6 +207,11 @@ class Finding(msgspec.Struct, frozen=True):
         """The name that every finding of this mechanism has, whoever it befell."""
         return self.mechanism.fingerprint if self.mechanism is not None else "unknown"
 
+    @property
+    def how(self) -> str:
+        """What `how_executed` says of it."""
+        return how_executed(self.anew, self.earlier)
+
     def text(self) -> str:
         """Return the headline, the program to paste, and 'k of n'."""
         program = "\n".join(f"    {line}" for line in self.plan.program().splitlines())
@@ -214,7 +219,7 @@ class Finding(msgspec.Struct, frozen=True):
         packets = f"; packets: {self.capture}" if self.capture else ""
         return (
             f"{self.sentence}\n\n{where}{program}\n\n"
-            f"reproduced {self.hits} of {self.tries} times{how_executed(self.anew, self.earlier)}; "
+            f"reproduced {self.hits} of {self.tries} times{self.how}; "
             f"picture: {self.picture or 'kept small only'}{packets}\n"
             f"finding {self.fingerprint}"
             + (f"; again: ownframe replay {self.replay}" if self.replay else "")

@@ -56,6 +56,8 @@ _FIN_SEEN = (7, 8, 9, 11)  # closed, CLOSE_WAIT, LAST_ACK, CLOSING: a FIN counts
 _S_GE, _S_LE, _D_GE, _D_LE, _JUMP = 2, 3, 4, 5, 1
 _NEEDED = 4 + _SENT_AT + 16
 
+IN_USE = os.strerror(errno.EADDRINUSE).lower()
+"""What nodes (with a capital) and Toxiproxy say of a port that is taken; whoever took it may be gone when we look."""
 _FEW = 1_000
 _calls = itertools.count()
 _given: set[int] = set()

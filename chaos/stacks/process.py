@@ -5,7 +5,6 @@ Real Toxiproxy, a real Valkey server, real codecs; what it has not got is an add
 
 from __future__ import annotations
 
-import errno
 import os
 import platform
 import signal
@@ -31,8 +30,6 @@ READY_WITHIN = 20.0
 """Seconds; three homes were ready in 1.5 s on two quiet cores (measured)."""
 STARTS = 3
 """Times that a home is started on other ports, when another process takes one between choosing and listening."""
-_IN_USE = os.strerror(errno.EADDRINUSE).lower()
-"""What nodes and Toxiproxy say then; whoever took it may be gone when we look."""
 
 
 class ProcessStack:
@@ -76,7 +73,7 @@ class ProcessStack:
             except Surroundings as failed:
                 self.stop()
                 taken = sockets.taken(chosen)  # ours have ended: who listens there now is somebody else
-                if not again or not (taken or _IN_USE in str(failed).lower()):
+                if not again or not (taken or sockets.IN_USE in str(failed).lower()):
                     raise
                 which = f"port {taken[0]}" if taken else "a port for a moment"
                 self._say(f"another process took {which} first; starting again on other ports")
