@@ -896,8 +896,13 @@ class _Looking:
                 self.begun.add(plan)
                 return self.at(plan, anew)
         self.earlier, short = self._chapter.plan_before(self._first.leaks[0].case), self.guesses[-1]
-        if self.earlier is not None and any(self.fails(short) for _ in range(AT_ALL)):
-            self.begun.add(short)
-            return self.at(short, self.fails)
-        self.earlier = None
-        return None
+        leaked = False
+        try:
+            leaked = self.earlier is not None and any(self.fails(short) for _ in range(AT_ALL))
+        finally:  # whatever ended it, what did not leak after that case does not need it
+            if not leaked:
+                self.earlier = None
+        if not leaked:
+            return None
+        self.begun.add(short)
+        return self.at(short, self.fails)

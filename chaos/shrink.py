@@ -166,10 +166,13 @@ class Shrinking:
             return False
         usual, seen = self.fails, self._seen
         self.fails, self._seen = self._anew, {}
-        if self._begin_with_one_of(self._guesses[-2:]):  # a restart of all nodes takes as long as a small plan
-            return True
-        self.fails, self._seen = usual, seen
-        return False
+        begun = False
+        try:
+            begun = self._begin_with_one_of(self._guesses[-2:])  # a restart of all nodes takes as long as a small plan
+        finally:  # whatever ended it, a search that did not begin anew is not
+            if not begun:
+                self.fails, self._seen = usual, seen
+        return begun
 
     # What is tried.
 

@@ -219,6 +219,19 @@ def test_a_plan_that_leaks_now_and_then_is_looked_at_only_as_far_as_it_leaked():
     assert len(shrunk.plan.steps) <= len(CAUSE) + 1
 
 
+@pytest.mark.parametrize("budget", [2, 3, 4])
+def test_a_budget_that_ends_while_guesses_are_tried_anew_leaves_a_search_that_is_not(budget):
+    usual, anew = Oracle(lambda _: False), Oracle(has(*CAUSE))
+    guess = plan(*CAUSE)
+
+    search = Shrinking(Plan(OWNERS, LONG), usual, budget=budget, guesses=[guess], anew=anew)
+    search.run()
+
+    assert anew.tried == [guess] * min(budget - 1, 3)
+    assert search.is_anew is (budget == 4)
+    assert search.best == (guess if budget == 4 else Plan(OWNERS, LONG))
+
+
 def test_a_plan_that_does_not_leak_as_far_as_that_is_looked_at_whole():
     oracle = Oracle(has(*CAUSE), probability=0.9, seed=1)
     wrong = plan(CAUSE[0])
