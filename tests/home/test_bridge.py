@@ -22,9 +22,19 @@ settings = pathlib.Path(sys.argv[2]).read_text()
 (here / "pids").open("a").write(f"{{os.getpid()}}\\n")
 mute = (here / "mute").exists()
 (here / "mute").unlink(missing_ok=True)
+refusals = here / "refuses"
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
+        if refusals.exists():
+            refusals.unlink()
+            sentence = b"streams: unsupported scheme: ffmpeg:film"
+            self.send_response(500)
+            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Length", str(len(sentence)))
+            self.end_headers()
+            self.wfile.write(sentence)
+            return
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=B")
         self.end_headers()
@@ -184,6 +194,14 @@ def test_a_program_that_gives_nothing_is_asked_twice_and_then_started_again(brid
     wait_until("it gives pictures", lambda: still(bridge).status == 200)
     waits = [f"event=no-picture program=motion seconds={seconds}" for seconds in ("1.0", "2.0")]
     assert all(line in bridge.log for line in waits), bridge.log
+
+
+def test_a_program_that_refuses_while_it_begins_is_looked_at_again(bridge: Node, program: Program) -> None:
+    """go2rtc answers 500 with a sentence until the part of it that runs FFmpeg has begun."""
+    (program.folder / "refuses").touch()
+    os.kill(program.pids[-1], 9)
+    wait_until("it was refused", lambda: "no-stream program=motion status=500 kind=text/plain" in bridge.log)
+    wait_until("it gives pictures", lambda: still(bridge).status == 200)
 
 
 @pytest.mark.parametrize(

@@ -68,14 +68,17 @@ class Bridge:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keep the programs running while it lasts, and look at their stream: they film before somebody asks."""
-        tasks = [asyncio.create_task(self._keep()), asyncio.create_task(self._look())]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        """Keep the programs running while it lasts, and look at their stream: they film before somebody asks.
+
+        A bug in either ends the camera: without them it would say for ever that there are no pictures.
+        """
+        async with asyncio.TaskGroup() as both:
+            tasks = [both.create_task(self._keep()), both.create_task(self._look())]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
 
     async def _keep(self) -> None:
         while True:
@@ -120,6 +123,10 @@ class Bridge:
     async def _look_at_stream(self, patience: float) -> None:
         quiet = aiohttp.ClientTimeout(total=None, sock_read=patience)
         async with self._session.get(self._camera.stream, timeout=quiet) as answer:
+            # go2rtc answers 500 with a sentence while a part of it has not begun (seen: 0.3 s after its start)
+            if answer.status != 200 or not answer.content_type.startswith("multipart/"):
+                node.log("no-stream", program=self._camera.command[0], status=answer.status, kind=answer.content_type)
+                return
             parts = aiohttp.MultipartReader.from_response(answer)
             while (part := await parts.next()) is not None:
                 if isinstance(part, aiohttp.BodyPartReader):
