@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from chaos import updates
 from chaos.plan import Ask, AskTogether, Plan
 from chaos.run import Run, Settings
 from chaos.verdict import Verdict, judge
-from tests.live.docker_home import engine, wanted
+from tests.live.docker_home import changed, engine, patient_with_players, wanted
 
 pytestmark = pytest.mark.live
 
@@ -71,32 +70,14 @@ def patient_relay(monkeypatch):
 
 
 EDGE = ("environment = { LISTEN", 'environment = { EDGE_PATIENCE = "10s", LISTEN')
-VIDEO = tuple(
-    (f'{each} = "{short}"', f'{each} = "10"') for each, short in (("UPLINK_TOTAL", "2.2"), ("ASK_TOTAL", "2.5"))
-)
-
-
-def changed(folder: Path, into: Path, described: str, *words: tuple[str, str]) -> Path:
-    """Return a copy of the folder in whose description these words are others."""
-    shutil.copytree(folder, into)
-    text = (into / described).read_text()
-    for old, new in words:
-        assert old in text
-        text = text.replace(old, new)
-    (into / described).write_text(text)
-    return into
 
 
 def patient(update: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str | None:
-    """Return the update, or a copy of it, that waits 10 s in containers too, which do not have our environment.
-
-    A player of rtsp-over-udp that is killed because it was late is what its story is about, and no healthy network.
-    """
+    """Return the update, or a copy of it, that waits 10 s in containers too, which do not have our environment."""
     if update == "edge-cache":
         return str(changed(updates.find(update).folder, folder, "update.toml", EDGE))
     if update == "rtsp-over-udp":
-        home = changed(updates.home_folder(), folder, "home.toml", *VIDEO)
-        monkeypatch.setattr(updates, "home_folder", lambda: home)
+        patient_with_players(folder, monkeypatch)
     return update
 
 

@@ -16,7 +16,7 @@ DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv
 LARGEST = 16 * 2**20
 """Bytes of a picture; whoever writes more without an end gives none."""
 ENDS_WITHIN = 1.0
-"""Seconds that a program has to end by itself, such as to say goodbye to whom it speaks with."""
+"""Seconds that a program has to end by itself, such as to say goodbye to whom it speaks with, if nobody says more."""
 _END = b"\xff\xd9"
 READS = (
     "-threads", "1", "-fflags", "nobuffer", "-flags", "low_delay",
@@ -31,8 +31,11 @@ PROGRAM = ("ffmpeg", "-hide_banner", "-nostdin", "-v", "error")
 
 
 @contextlib.asynccontextmanager
-async def pictures(command: Sequence[str]) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Run a program and give its pictures; it has ended when the block has, also when that is cancelled."""
+async def pictures(command: Sequence[str], ends_within: float = ENDS_WITHIN) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Run a program and give its pictures; it has ended when the block has, also when that is cancelled.
+
+    After `ends_within` seconds it is killed, and whom it spoke with does not hear of it.
+    """
     process = await asyncio.create_subprocess_exec(
         *DIES_WITH_US, *command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     )
@@ -40,7 +43,7 @@ async def pictures(command: Sequence[str]) -> AsyncIterator[AsyncIterator[bytes]
         assert process.stdout is not None, "asked for"
         yield _cut(process.stdout)
     finally:
-        await asyncio.shield(_end(process))
+        await asyncio.shield(_end(process, ends_within))
 
 
 async def _cut(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
@@ -65,12 +68,12 @@ async def _wait(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _end(process: asyncio.subprocess.Process, within: float) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(_wait(process), ENDS_WITHIN)
+            await asyncio.wait_for(_wait(process), within)
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

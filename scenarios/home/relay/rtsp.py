@@ -33,12 +33,13 @@ class Rtsp(Uplink):
 
     def __init__(self, session: aiohttp.ClientSession, connect: float, total: float) -> None:
         super().__init__(session, connect, total)
+        self._ends_within = node.number("PLAYER_ENDS", ffmpeg.ENDS_WITHIN)
         self._taken: set[int] = set()
 
     async def still(self, device: Device, width: int | None, request: str) -> Still:  # noqa: ARG002 - it has one size
         """Return the next picture of the camera's video; `Unavailable` when there is none in the total time.
 
-        FFmpeg then has another second to end.
+        FFmpeg then has `PLAYER_ENDS` more seconds to end.
         """
         try:
             async with asyncio.timeout(self._total), self._pictures(device, request) as pictures:
@@ -76,7 +77,7 @@ class Rtsp(Uplink):
             port = FIRST_PORT + lane * WIDTH
             node.log("lane", request=request, peer=device.peer, port=port)
             try:
-                async with ffmpeg.pictures(command(device, port)) as pictures:
+                async with ffmpeg.pictures(command(device, port), self._ends_within) as pictures:
                     first = await anext(pictures, None)
                     if first is not None:
                         yield _from(first, pictures)
