@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 import pytest
+from filelock import FileLock
 from packaging.version import Version
 
 if TYPE_CHECKING:
@@ -35,6 +36,17 @@ def one_cache() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(platformdirs.user_cache_path()))
         yield
+
+
+@pytest.fixture(scope="session")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> FileLock:
+    """Give what is held by one test at a time, over all workers: a home that alone is more than two cores can do.
+
+    Eight homes of processes beside three whose cameras encode H.264 are a load of 17; there players were killed because
+    they were late, and one of sixty frames was torn on links that nobody disturbed.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    return FileLock((shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "crowd.lock")
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist's own, which comes first otherwise, reads the groups once

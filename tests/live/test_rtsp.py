@@ -49,10 +49,10 @@ def dropped(first, second):
 
 
 @pytest.fixture(scope="module", params=["rtsp-over-udp", "rtsp-over-udp-fixed"])
-def home(request, tmp_path_factory):
+def home(request, tmp_path_factory, crowd):
     engine()
     folder = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as monkeypatch:
+    with crowd, pytest.MonkeyPatch.context() as monkeypatch:
         patient_with_players(folder / "patient", monkeypatch)
         monkeypatch.setattr(case, "PATIENCE", 10.0)  # else an ask is 'silent' before the hub gives it up
         with running_home(folder, request.param, camera="mediamtx") as (running, _, _):

@@ -83,7 +83,7 @@ def patient(update: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("update", "stack"), SILENT)
-def test_on_clear_links_nobody_sees_a_stranger(tmp_path, monkeypatch, update, stack):
+def test_on_clear_links_nobody_sees_a_stranger(tmp_path, monkeypatch, crowd, update, stack):
     if stack == "docker":
         engine()
     elif update and not SpecifierSet(updates.find(update).description.python).contains(platform.python_version()):
@@ -93,7 +93,7 @@ def test_on_clear_links_nobody_sees_a_stranger(tmp_path, monkeypatch, update, st
     owners = EIGHT[:count]
     healthy = Plan(owners, (AskTogether(tuple(Ask(o) for o in owners)),) * ROUNDS)
     needs = updates.find(update).description.needs if update else {}
-    with Run(Settings(update=given, stack=stack, evidence=tmp_path, **needs)) as run:
+    with crowd, Run(Settings(update=given, stack=stack, evidence=tmp_path, **needs)) as run:
         home = run.home(owners)
         counts = dict.fromkeys(Verdict, 0)
         while sum(n for v, n in counts.items() if v is not Verdict.BLANK) < wanted:
