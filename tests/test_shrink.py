@@ -232,6 +232,21 @@ def test_a_budget_that_ends_while_guesses_are_tried_anew_leaves_a_search_that_is
     assert search.best == (guess if budget == 4 else Plan(OWNERS, LONG))
 
 
+def test_what_leaks_no_more_when_it_is_to_be_proven_is_executed_anew():
+    """As session-slots: a small plan leaked six times in a row and then not, by what the nodes kept of other cases."""
+    usual, anew = Oracle(has(*CAUSE)), Oracle(has(*CAUSE))
+
+    def walks(candidate: Plan) -> bool:
+        return usual(candidate) and usual.tried.count(candidate) <= 4
+
+    search = Shrinking(Plan(OWNERS, LONG), walks, budget=BUDGET, anew=anew)
+    found = search.run()
+
+    assert (search.is_anew, found.finished, found.plan.steps) == (True, True, CAUSE)
+    assert usual.tried.count(Plan(OWNERS, LONG)) <= 4, "nothing more was spent on the plan that was drawn"
+    assert anew.tried[:3] == [found.plan] * 3
+
+
 def test_a_plan_that_does_not_leak_as_far_as_that_is_looked_at_whole():
     oracle = Oracle(has(*CAUSE), probability=0.9, seed=1)
     wrong = plan(CAUSE[0])
