@@ -69,10 +69,10 @@ class Shrinking:
 
     `fails` executes a plan once. At most `budget` executions are made, and none once there is `enough`. A plan that is
     not `worth` it (it asks for nothing, say) is no candidate. Of the `guesses`, small plans that somebody has reasons
-    to believe in, the first that leaks each time is where the search begins. If none does, but one of the last two does
-    when executed `anew` (on nodes that know nothing of what was executed before), everything is from then on. Else it
-    begins with the plan `as_far` as it leaked, if that leaks at all: what came later is no cause, and each execution is
-    shorter.
+    to believe in, the first that leaks each time is where the search begins; if none does, the first of a few steps
+    that leaks in at least every second execution. Else, if one of the last two leaks each time when executed `anew` (on
+    nodes that know nothing of what was executed before), everything is from then on. Else it begins with the plan
+    `as_far` as it leaked, if that leaks at all: what came later is no cause, and each execution is shorter.
     """
 
     def __init__(
@@ -132,7 +132,11 @@ class Shrinking:
     # Where it begins.
 
     def _begin(self) -> None:
-        if self._begin_with_one_of(self._guesses) or self._begin_anew(self._guesses[-2:]):
+        if (
+            self._begin_with_one_of(self._guesses)
+            or self._begin_with_what_often_leaks()
+            or self._begin_anew(self._guesses[-2:])
+        ):
             return
         if self._as_far is not None and self._leaks_at_all(self._as_far):
             self._take(self._as_far)
@@ -152,6 +156,24 @@ class Shrinking:
         for guess in guesses:
             if self._leaks_each_time(guess):
                 self._sure = True
+                self._take(guess)
+                self._anchored = len(self._way) - 1
+                return True
+        return False
+
+    def _begin_with_what_often_leaks(self) -> bool:
+        """Begin with the smallest guess that leaks in at least every second execution, if one does.
+
+        Of shared-fetch the last four steps leaked in two of three, each in 0.7 s; looked for in the whole plan, whose
+        executions take 5 s, 37 of 53 elements were left after 300 s (measured).
+        """
+        for guess in (g for g in self._guesses if len(g.steps) <= LAST_STEPS[-1]):
+            hits, runs = self.seen(guess)
+            while 0 < hits < HITS and runs - hits <= hits:
+                self._execute(guess)
+                hits, runs = self.seen(guess)
+            if hits >= HITS:
+                self._rate = _measured(hits, runs)
                 self._take(guess)
                 self._anchored = len(self._way) - 1
                 return True

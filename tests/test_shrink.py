@@ -24,7 +24,7 @@ from chaos.plan import (
     SetConditions,
     Step,
 )
-from chaos.shrink import AT_ALL, Shrinking, shrink
+from chaos.shrink import AT_ALL, LAST_STEPS, Shrinking, shrink
 from tests.bench.bench_shrinking import flat, helped, hidden, search, thresholds
 from tests.makers import OWNERS, SLOW, plan
 from tests.test_plan import plans
@@ -217,6 +217,20 @@ def test_a_plan_that_leaks_now_and_then_is_looked_at_only_as_far_as_it_leaked():
     assert all(len(p.steps) <= len(as_far.steps) for p in oracle.tried)
     assert has(*CAUSE)(shrunk.plan)
     assert len(shrunk.plan.steps) <= len(CAUSE) + 1
+
+
+@pytest.mark.parametrize(("probability", "begins"), [(0.7, True), (0.25, False)])
+def test_a_small_guess_that_leaks_in_every_second_execution_is_where_the_search_begins(probability, begins):
+    oracle, anew = Oracle(has(*CAUSE), probability=probability, seed=2), Oracle(lambda _: False)
+    whole, large = Plan(OWNERS, LONG * 2), Plan(OWNERS, LONG * 2).with_steps((LONG * 2)[1:])
+    small = plan(*CAUSE, Clear("relay.cache"))
+    assert len(small.steps) <= LAST_STEPS[-1] < len(large.steps)
+
+    shrunk = Shrinking(whole, oracle, budget=BUDGET, guesses=[small, large], anew=anew).run()
+
+    assert (whole not in oracle.tried) is begins
+    assert shrunk.plan.steps == CAUSE
+    assert (anew.tried == []) is begins
 
 
 @pytest.mark.parametrize("budget", [2, 3, 4])
