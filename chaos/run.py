@@ -893,10 +893,9 @@ class _Looking:
         anew, settings = self._anew, self._chapter.run.settings
         if anew is None or search.is_anew or self.earlier is not None or not settings.shrink_budget:
             return None
-        for plan in (search.best, *(self.guesses if not hits else ())):
+        for plan in (search.best,) if hits else (search.best, *self.guesses):
             if all(anew(plan) for _ in range(SURE_AFTER)):
-                self.begun.add(plan)
-                return self.at(plan, anew)
+                return self.at(plan, anew, seen=(SURE_AFTER, SURE_AFTER))
         if hits:
             return None
         self.earlier, short = self._chapter.plan_before(self._first.leaks[0].case), self.guesses[-1]

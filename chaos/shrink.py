@@ -72,7 +72,8 @@ class Shrinking:
     to believe in, the first that leaks each time is where the search begins; if none does, the first of a few steps
     that leaks in at least every second execution. Else, if one of the last two leaks each time when executed `anew` (on
     nodes that know nothing of what was executed before), everything is from then on. Else it begins with the plan
-    `as_far` as it leaked, if that leaks at all: what came later is no cause, and each execution is shorter.
+    `as_far` as it leaked, if that leaks at all: what came later is no cause, and each execution is shorter. How often
+    the plan was `seen` to leak, of how many executions in the same way, need not be found out again.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Shrinking:
         guesses: Sequence[Plan] = (),
         as_far: Plan | None = None,
         anew: Callable[[Plan], bool] | None = None,
+        seen: tuple[int, int] = (0, 0),
     ) -> None:
         self.best = plan
         self.executions = 0
@@ -95,7 +97,7 @@ class Shrinking:
         self._budget, self._enough, self._worth = budget, enough, worth
         self._guesses = [g for g in guesses if len(g.elements) < len(plan.elements)]
         self._as_far = as_far if as_far is not None and len(as_far.elements) < len(plan.elements) else None
-        self._seen: dict[Plan, tuple[int, int]] = {}
+        self._seen: dict[Plan, tuple[int, int]] = {plan: seen}
         self._fresh: dict[Plan, tuple[int, int]] = {}
         self._way = [plan]
         self._anchored = 0  # which plan of the way the anchor was measured on
@@ -139,10 +141,9 @@ class Shrinking:
         ):
             return
         if self._as_far is not None and self._leaks_at_all(self._as_far):
-            self._take(self._as_far)
-            self._anchored = len(self._way) - 1
+            self._begin_with(self._as_far)
         hopeless = max(self._budget // 4, SURE_AFTER)
-        hits = runs = 0
+        hits, runs = self.seen(self.best)
         while hits < HITS and not hits == runs == SURE_AFTER:
             if not hits and runs >= hopeless:
                 raise _Spent  # what decides one candidate would be more than all that is left
@@ -152,12 +153,15 @@ class Shrinking:
         if not self._sure:
             self._rate = _measured(hits, runs)
 
+    def _begin_with(self, plan: Plan) -> None:
+        self._take(plan)
+        self._anchored = len(self._way) - 1
+
     def _begin_with_one_of(self, guesses: Sequence[Plan]) -> bool:
         for guess in guesses:
             if self._leaks_each_time(guess):
                 self._sure = True
-                self._take(guess)
-                self._anchored = len(self._way) - 1
+                self._begin_with(guess)
                 return True
         return False
 
@@ -174,8 +178,7 @@ class Shrinking:
                 hits, runs = self.seen(guess)
             if hits >= HITS:
                 self._rate = _measured(hits, runs)
-                self._take(guess)
-                self._anchored = len(self._way) - 1
+                self._begin_with(guess)
                 return True
         return False
 

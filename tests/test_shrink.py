@@ -233,6 +233,16 @@ def test_a_small_guess_that_leaks_in_every_second_execution_is_where_the_search_
     assert (anew.tried == []) is begins
 
 
+def test_what_was_seen_to_leak_each_time_is_not_measured_again():
+    oracle = Oracle(has(*CAUSE))
+    begun = Plan(OWNERS, LONG)
+
+    shrunk = Shrinking(begun, oracle, budget=BUDGET, seen=(3, 3)).run()
+
+    assert begun not in oracle.tried
+    assert shrunk.plan.steps == CAUSE
+
+
 @pytest.mark.parametrize("budget", [2, 3, 4])
 def test_a_budget_that_ends_while_guesses_are_tried_anew_leaves_a_search_that_is_not(budget):
     usual, anew = Oracle(lambda _: False), Oracle(has(*CAUSE))

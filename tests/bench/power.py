@@ -365,9 +365,8 @@ def known(results: list[dict[str, Any]], update: str) -> tuple[int, float]:
     """Return size and rate of the smallest program known: a person's, or a smaller one that leaks nearly as often."""
     mine = [r for r in results if r["update"] == update and "rate" in r]
     least = ENOUGH * next((r["rate"] for r in mine if r["way"] == BY_HAND), 1.0)
-    programs = [(r["size"], -r["rate"]) for r in mine if r["way"] == BY_HAND or r["rate"] >= least]
-    size, rate = min(programs, default=(0, -1.0))
-    return size, -rate
+    programs = [(r["size"], r["rate"]) for r in mine if r["way"] == BY_HAND or r["rate"] >= least]
+    return min(programs, key=lambda known: (known[0], -known[1]), default=(0, 1.0))
 
 
 def ratio(results: list[dict[str, Any]], way: str) -> float | None:

@@ -37,10 +37,12 @@ BROWSER = (
 """A stock Chromium in a container of `browser_image`."""
 
 
-VIDEO = {"UPLINK_TOTAL": "2.2", "STREAM_FIRST": "2.2", "PLAYER_ENDS": "1", "ASK_TOTAL": "2.5"}
-"""What a home with RTSP waits, in seconds, for a player that begins or ends."""
-PATIENT = {"UPLINK_TOTAL": "6", "STREAM_FIRST": "6", "PLAYER_ENDS": "10", "ASK_TOTAL": "7"}
-"""The same on a machine that may be starved for seconds."""
+PATIENT = (
+    ('UPLINK_TOTAL = "2.2"', 'UPLINK_TOTAL = "6", PLAYER_ENDS = "10"'),
+    ('STREAM_FIRST = "2.2"', 'STREAM_FIRST = "6"'),
+    ('ASK_TOTAL = "2.5"', 'ASK_TOTAL = "7"'),
+)
+"""What a home with RTSP waits, in seconds, for a player that begins or ends; on a machine that may be starved."""
 
 
 def changed(folder: Path, into: Path, described: str, *words: tuple[str, str]) -> Path:
@@ -60,8 +62,7 @@ def patient_with_players(into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     A player that is late is killed, and its camera not told: the mechanism of rtsp-over-udp, and no healthy network. At
     load 12 to 17 on two cores two of sixty frames were foreign so; in CI a home showed nobody a picture in ten tries.
     """
-    words = [(f'{name} = "{seconds}"', f'{name} = "{PATIENT[name]}"') for name, seconds in VIDEO.items()]
-    home = changed(updates.home_folder(), into, "home.toml", *words)
+    home = changed(updates.home_folder(), into, "home.toml", *PATIENT)
     monkeypatch.setattr(updates, "home_folder", lambda: home)
 
 

@@ -13,7 +13,7 @@ import pytest
 from chaos.demo import load, scenario_folder
 from chaos.run import CaseResult, Chapter, Run, Settings
 from chaos.verdict import Outcome, Rules, Verdict
-from tests.planted.directed import OWNERS, PLANS
+from tests.planted.directed import OWNERS, PLANS, TRIES
 
 from .docker_home import CAMERAS, engine
 
@@ -31,7 +31,6 @@ SEARCHED_FOR = ("december-26", "edge-cache")
 """By a scenario that needs nothing but poor conditions, in one case or two."""
 PLANNED = "redis-4.5.3"
 """By the plan that was made for it: a search took six minutes with Chromium, 28 cases of 15 s."""
-TRIES = 10
 SCENARIO = "test_three_homes_one_relay.py"
 
 

@@ -122,6 +122,8 @@ STEPS: dict[str, tuple[Step, ...]] = {
     ),
     "lenient-access": (SetConditions("relay.accounts", late(600)), EVERYBODY, Clear("relay.accounts")),
 }
+TRIES = 10
+"""Times that a directed plan is tried: where two must come in one order, it does not come to pass each time."""
 PLANS = {update: Plan(OWNERS, (*steps, EVERYBODY)) for update, steps in STEPS.items()}
 MADE_FOR = {
     "TheIntegrationIsSuspended": "access-grace",

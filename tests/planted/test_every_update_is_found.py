@@ -22,7 +22,7 @@ from chaos.traces import Traces
 from chaos.verdict import Judged, Outcome, Rules, Verdict, is_leak, judge
 from chaos.whence import Whence
 from tests.live.docker_home import engine
-from tests.planted.directed import MADE_FOR, OWNERS, PLANS
+from tests.planted.directed import MADE_FOR, OWNERS, PLANS, TRIES
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
@@ -34,7 +34,8 @@ SCENARIOS = sorted(
 NOT_SHRUNK = {"AccountsChangeHands": 1}
 """Scenarios whose cases take many seconds: they are searched by this seed, and what they find is left as it is."""
 SEARCHED_IN_CONTAINERS = ("december-26", "edge-cache")
-"""A file that changes, a node that is added; a package that is pinned: ``tests/live/test_screens_and_cameras.py``."""
+"""A file that changes, a node that is added; a package that is pinned is shown in containers by its plan alone
+(``tests/live/test_screens_and_cameras.py``)."""
 SHRUNK = [s for s in SCENARIOS if s.__name__ in MADE_FOR.keys() - NOT_SHRUNK.keys()]
 BROKEN = [u.description for u in updates.known().values() if u.description.control]
 RUNS = [
@@ -48,8 +49,6 @@ REVOKED = ("access-grace",)
 ROOMS = dict.fromkeys(("asked-twice", "asked-twice-fixed"), ("nursery",))
 DIRECTED = os.environ.get("OWNFRAME_TEST_DIRECTED", "process").split()
 """Stacks on which the plan made for it is executed for every update; in containers each takes half a minute."""
-TRIES = 10
-"""Times that a directed plan is tried: where two must come in one order, it does not come to pass each time."""
 
 
 def check(run: Run, finding: Finding) -> None:

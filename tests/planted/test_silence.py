@@ -73,7 +73,7 @@ EDGE = ("environment = { LISTEN", 'environment = { EDGE_PATIENCE = "10s", LISTEN
 
 
 def patient(update: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str | None:
-    """Return the update, or a copy of it, that waits 10 s in containers too, which do not have our environment."""
+    """Return the update, or a copy of it, that is patient in containers too, which do not have our environment."""
     if update == "edge-cache":
         return str(changed(updates.find(update).folder, folder, "update.toml", EDGE))
     if update == "rtsp-over-udp":
